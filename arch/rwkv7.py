@@ -42,8 +42,6 @@ from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
 """e^(-1/2) of equation (3)."""
-HEAD_EPSILON = 1e-5
-"""ε of the norm of (8), per number of a head."""
 SHIFT_POWERS = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)
 """Powers of the initial μ of r, w, k, v, a and g."""
 UP_SCALE = 0.1
@@ -151,7 +149,7 @@ class RWKV7(HeadLayer):
             r, k, v, state.memory_BNKV, decay=w, correction=(kappa, -a * kappa), backend=self.backend
         )  # (7)
         bonus_BTN1 = (self.rho_H.view(self.heads, -1) * r * k).sum(3, keepdim=True)
-        normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, HEAD_EPSILON * y_BTNK.shape[3])
+        normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, epsilons=y_BTNK.shape[3], backend=self.backend)
         h_BTH = normed_BTH + (bonus_BTN1 * v).flatten(2)  # (8)
         y_BTH = functional.linear(g_BTH * h_BTH, self.W_HH)  # (9)
         return y_BTH, RWKV7State(memory_BNKV, x_BTD[:, -1].clone())

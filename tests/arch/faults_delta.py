@@ -39,7 +39,10 @@ TABLES = (
         {
             "wrong sign of the correction": ("(k_BSNK, -write_BSNK)", "(k_BSNK, write_BSNK)"),
             "β applied twice": ("(k_BSNK, -write_BSNK)", "(k_BSNK, -beta_BSN1 * write_BSNK)"),
-            "no norm of the heads": ("rms_norm(y_BTNK, self.gain_K)", "(y_BTNK * self.gain_K)"),
+            "no norm of the heads": (
+                "rms_norm(y_BTNK, self.gain_K, backend=self.backend)",
+                "(y_BTNK * self.gain_K).flatten(2)",
+            ),
         },
         "",
     ),
@@ -77,7 +80,7 @@ TABLES = (
             "removal without its rate": ("(kappa, -a * kappa)", "(kappa, -kappa)"),
             "decay without its bound": ("-SLOWEST_DECAY * w_BTH.sigmoid()", "-w_BTH.sigmoid()"),
             "no bonus": ("normed_BTH + (bonus_BTN1 * v)", "normed_BTH + 0 * (bonus_BTN1 * v)"),
-            "ε of the norm does not grow with the head": ("HEAD_EPSILON * y_BTNK.shape[3]", "HEAD_EPSILON"),
+            "ε of the norm does not grow with the head": ("epsilons=y_BTNK.shape[3]", "epsilons=1"),
         },
         "",
     ),

@@ -159,15 +159,29 @@ def convolution_flops(channels: int) -> int:
     return 2 * CONV_STEPS * channels
 
 
-def group_norm(y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
-    """Return the group norm (1) of each head, as (B, T, C) with C = N V. `gain_C` and `offset_C` are g and o."""
-    n_BTNV = functional.layer_norm(y_BTNV, y_BTNV.shape[-1:], eps=epsilon)
-    return torch.addcmul(offset_C, n_BTNV.flatten(2), gain_C)
+def group_norm(
+    y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, *, epsilons: int = 1, backend: Backend = "auto"
+) -> Tensor:
+    """Return the group norm (1) of each head, as (B, T, C) with C = N V.
+
+    Args:
+        y_BTNV: Values of all heads.
+        gain_C, offset_C: g and o.
+        epsilons: ε in units of `NORM_EPSILON`.
+        backend: As for `gated_norm`.
+    """
+    return _normed(y_BTNV, gain_C, None, offset_C, epsilons=epsilons, backend=backend)
 
 
-def rms_norm(y_BTNV: Tensor, gain_V: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
-    """Return the RMS norm (2) of each head, (B, T, N, V). All heads share the gain g."""
-    return functional.rms_norm(y_BTNV, y_BTNV.shape[-1:], gain_V, epsilon)
+def rms_norm(y_BTNV: Tensor, gain_G: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Return the RMS norm (2) of each head, as (B, T, C) with C = N V.
+
+    Args:
+        y_BTNV: Values of all heads.
+        gain_G: g: (C,), or (V,) if all heads share it.
+        backend: As for `gated_norm`.
+    """
+    return _normed(y_BTNV, gain_G, None, None, backend=backend)
 
 
 def gated_norm(
@@ -191,26 +205,42 @@ def gated_norm(
 
     Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
     """
+    return _normed(y_BTNV, gain_G, g_BTC, offset_C, gates_first=gates_first, backend=backend)
+
+
+def _normed(
+    y_BTNV: Tensor,
+    gain_G: Tensor,
+    g_BTC: Tensor | None,
+    offset_C: Tensor | None,
+    *,
+    gates_first: bool = False,
+    epsilons: int = 1,
+    backend: Backend,
+) -> Tensor:
+    """Return what the norms above return, whose arguments these are. If there is no gate, `g_BTC` is None."""
     B, T, N, V = y_BTNV.shape
-    offset = () if offset_C is None else (offset_C,)
 
-    def reference(y_RC: Tensor, g_RC: Tensor, gain_G: Tensor, *offset: Tensor) -> tuple[Tensor]:
-        gate_RC = functional.silu(g_RC)
-        x_RNV = (gate_RC * y_RC if gates_first else y_RC).unflatten(-1, (N, V))
-        gain = gain_G.view(-1, V)  # one row, or one per head
-        if offset:
-            n_RNV = functional.layer_norm(x_RNV, (V,), eps=NORM_EPSILON)
-            n_RC = torch.addcmul(offset[0].view(N, V), n_RNV, gain).flatten(-2)
+    def reference(y_RC: Tensor, gain_G: Tensor, *others: Tensor) -> tuple[Tensor]:
+        given, epsilon = list(others), epsilons * NORM_EPSILON
+        gate_RC = None if g_BTC is None else functional.silu(given.pop(0))
+        y_RC = y_RC if gate_RC is None or not gates_first else gate_RC * y_RC
+        y_RNV, gain = y_RC.unflatten(-1, (N, V)), gain_G.view(-1, V)  # one row of gains, or one per head
+        if given:
+            n_RNV = torch.addcmul(given[0].view(N, V), functional.layer_norm(y_RNV, (V,), eps=epsilon), gain)  # (1)
         else:
-            n_RC = (functional.rms_norm(x_RNV, (V,), eps=NORM_EPSILON) * gain).flatten(-2)
-        return (n_RC if gates_first else gate_RC * n_RC,)
+            n_RNV = functional.rms_norm(y_RNV, (V,), eps=epsilon) * gain  # (2)
+        n_RC = n_RNV.flatten(-2)
+        return (n_RC if gate_RC is None or gates_first else gate_RC * n_RC,)
 
-    inputs = (y_BTNV.flatten(2).flatten(0, 1), g_BTC.flatten(0, 1), gain_G, *offset)
-    shapes = ((B * T, N * V), (B * T, N * V), tuple(gain_G.shape), (N * V,))
+    optional = [] if g_BTC is None else [g_BTC.flatten(0, 1)]
+    inputs = (y_BTNV.flatten(2).flatten(0, 1), gain_G, *optional, *([] if offset_C is None else [offset_C]))
+    shapes = ((B * T, N * V), tuple(gain_G.shape), *((B * T, N * V) for _ in optional), (N * V,))
     if y_BTNV.numel() == 0 or not is_fused(backend, zip(inputs, shapes, strict=False), T):
         (o_RC,) = reference(*inputs)
     else:
         from arch.kernels.training import gated_norm as kernel
 
-        o_RC = kernel.gated_norm(reference, N, gates_first, *inputs)
+        form = kernel.Form(N, g_BTC is not None, gates_first, offset_C is not None, epsilons)
+        o_RC = kernel.gated_norm(reference, form, *inputs)
     return o_RC.view(B, T, N * V)
