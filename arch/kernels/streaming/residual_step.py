@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from numba import njit
 
+from arch.kernels.simd.activation import gelu
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import normalise
 from arch.kernels.streaming.recurrent_step import copy
 from arch.kernels.streaming.short_convolution_step import convolve
-from arch.kernels.training.gelu import gelu
 
 
 @njit

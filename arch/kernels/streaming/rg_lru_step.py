@@ -6,13 +6,12 @@ import numpy as np
 
 from arch.kernels.cells import diagonal as cells
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.simd.activation import softplus
+from arch.kernels.simd.activation import gelu, softplus
 from arch.kernels.simd.matvec import apply, floats, row_sums
 from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 from arch.kernels.streaming.recurrent_step import bias_of
 from arch.kernels.streaming.short_convolution_step import convolve
-from arch.kernels.training.gelu import gelu
 
 SHARPNESS = np.float32(8.0)
 """The constant in equation (5)."""
