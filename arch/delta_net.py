@@ -87,7 +87,7 @@ class DeltaNet(DeltaLayer):
             reads_every=self.householders,
             backend=self.backend,
         )  # (1)
-        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K).flatten(2), self.W_HH)  # (2)
+        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K, backend=self.backend), self.W_HH)  # (2)
         return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
 
     def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:

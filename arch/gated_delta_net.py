@@ -109,7 +109,7 @@ class GatedDeltaNet(DeltaLayer):
         if self.decay == "head":
             gated_BTH = gated_norm(y_BTNK, g_BTH, self.gain_K, backend=self.backend)  # (4)
         else:
-            gated_BTH = rms_norm(y_BTNK, self.gain_K).flatten(2) * g_BTH.sigmoid()  # (4)
+            gated_BTH = rms_norm(y_BTNK, self.gain_K, backend=self.backend) * g_BTH.sigmoid()  # (4)
         return functional.linear(gated_BTH, self.W_HH), DeltaState(memory_BNKV, inputs_BLC)  # (3)
 
     def decays(self, x_BTD: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, gated_norm, require_heads, uniform
+from arch.core.memory.heads import HeadLayer, gated_norm, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 EXPONENT = 1 / 16
@@ -63,11 +63,9 @@ class GLA(HeadLayer):
     default_block = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, rank: int = 16, backend: Backend = "auto") -> None:
-        super().__init__()
-        require_heads(width, heads, multiple=2 * heads)
+        super().__init__(inputs, width, heads=heads, multiple=2 * heads, backend=backend)
         if rank < 1:
             raise ValueError(f"rank must be at least 1, not {rank}")
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
         self.rank = rank
         self.W_PD = uniform(3 * width + rank, inputs)
         self.W_GR = uniform(width // 2, rank)

@@ -27,7 +27,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, require_heads, uniform
+from arch.core.memory.heads import HeadLayer, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 EPSILON = 1e-6
@@ -59,9 +59,7 @@ class LinearAttention(HeadLayer):
     default_block = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:
-        super().__init__()
-        require_heads(width, heads, multiple=heads)
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        super().__init__(inputs, width, heads=heads, multiple=heads, backend=backend)
         self.W_PD = uniform(3 * width, inputs)
         self.b_P = nn.Parameter(torch.zeros(3 * width))
         self.W_HH = uniform(width, width)

@@ -172,14 +172,14 @@ class LSTM(RecurrentLayer):
         return None if self.p_PH is None else "the kernel has no peepholes"
 
     def fuse(self, x_TBD: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        from arch.kernels.training import lstm
+        from arch.kernels.training import four_gates, lstm
 
         b_G = self.b_G if self.offset_G is None else self.offset_G
         b_G = self.empty(self.gate_rows) if b_G is None else b_G
         weights: tuple[Tensor, Tensor, Tensor] = (self.W_GD, b_G, self.U_GH)
         if self.forget != "learned":
             weights = self._with_forget_rows(*weights)
-        outputs_TBH, h_BH, c_BH = lstm.scan(_scan_of_four_gates, x_TBD, *weights, *state)
+        outputs_TBH, h_BH, c_BH = four_gates.scan(_scan_of_four_gates, lstm.KERNELS, x_TBD, *weights, *state)
         return outputs_TBH, LSTMState(h_BH, c_BH)
 
     def _with_forget_rows(self, W_GD: Tensor, b_G: Tensor, U_GH: Tensor) -> tuple[Tensor, Tensor, Tensor]:

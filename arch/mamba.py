@@ -33,10 +33,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup, require_steps
+from arch.core.convolution import convolve
+from arch.core.layer import BlockOptions, ParameterGroup, require_steps
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
+from arch.kernels.runtime.tensors import CONV_STEPS
 
 MIN_STEP, MAX_STEP = 1e-3, 1e-1
 """Range of the initial time steps Δ."""
@@ -121,13 +123,13 @@ class Mamba(ScanLayer):
 
     def scan(self, x_BTD: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         require_steps(x_BTD)
-        is_fused = self.backend_for(x_BTD, state) == "fused"
-        c_BTE, inputs_BKE = self._convolve(widened(x_BTD, self.W_u_ED), state.inputs_BKE, is_fused)
+        backend = self.backend_for(x_BTD, state)
+        c_BTE, inputs_BKE = self._convolve(widened(x_BTD, self.W_u_ED), state.inputs_BKE, backend)
         z_BTE = widened(x_BTD, self.W_z_ED)  # (1)
         r_BTR, BC_BTM = functional.linear(c_BTE, self.W_r_RE), functional.linear(c_BTE, self.W_BC_ME)  # (3)
         weights = (self.W_p_RE, self.b_p_E, -self.A_log_NE.exp())  # (4)
         selected = (r_BTR, c_BTE, z_BTE, *weights, BC_BTM, self.D_E, state.h_BNE)
-        if is_fused:
+        if backend == "fused":
             from arch.kernels.training import selective_scan
 
             y_BTE, h_BNE = selective_scan.scan(recurrence, *selected)
@@ -135,23 +137,16 @@ class Mamba(ScanLayer):
             y_BTE, h_BNE = recurrence(*selected)
         return functional.linear(y_BTE, self.W_y_HE), MambaState(h_BNE, inputs_BKE)  # (7)
 
-    def _convolve(self, u_BTE: Tensor, before_BKE: Tensor | None, is_fused: bool) -> tuple[Tensor, Tensor | None]:
+    def _convolve(self, u_BTE: Tensor, before_BKE: Tensor | None, backend: Backend) -> tuple[Tensor, Tensor | None]:
         """Return c (B, T, E) of (2) and the next inputs (B, 3, E), if there is a convolution."""
         if before_BKE is None or self.conv_KE is None or self.conv_E is None:
             return functional.silu(u_BTE), None
-        kept = CONV_STEPS - 1
-        last_BKE = torch.cat([before_BKE, u_BTE[:, -kept:]], 1)[:, -kept:].clone(memory_format=torch.contiguous_format)
-        inputs = (u_BTE, before_BKE, self.conv_KE, self.conv_E)
-        if is_fused:
-            from arch.kernels.training import short_convolution
-
-            return short_convolution.scan(convolution, 0, 1, *inputs), last_BKE
-        return convolution(*inputs)[0], last_BKE
+        return convolve(u_BTE, before_BKE, self.conv_KE, self.conv_E, activates=True, backend=backend)
 
     def gates(self, x_BD: Tensor, state: MambaState) -> dict[str, Tensor]:
         """Return `decay`, the share of each state that is kept, (B, E, N)."""
         u_BTE = functional.linear(x_BD, self.W_u_ED).unsqueeze(1)
-        c_BE = self._convolve(u_BTE, state.inputs_BKE, False)[0].squeeze(1)
+        c_BE = self._convolve(u_BTE, state.inputs_BKE, "reference")[0].squeeze(1)
         p_BE = functional.linear(c_BE, self.W_r_RE) @ self.W_p_RE + self.b_p_E
         step_BE1 = functional.softplus(p_BE).unsqueeze(2)
         return {"decay": (-step_BE1 * self.A_log_NE.exp().T).exp()}
@@ -211,20 +206,6 @@ def widened(x: Tensor, W: Tensor) -> Tensor:
     If W has more rows than columns, torch computes its gradient faster from a copy of its transpose.
     """
     return x @ W.T.contiguous()
-
-
-def convolution(u_BTE: Tensor, before_BKE: Tensor, w_KE: Tensor, bias_E: Tensor) -> tuple[Tensor]:
-    """Return c (B, T, E) of equation (2), by plain torch.
-
-    Args:
-        u_BTE: Inputs.
-        before_BKE: Inputs of the three steps before, oldest first.
-        w_KE: Filters.
-        bias_E: Bias.
-    """
-    T, seen_BTE = u_BTE.shape[1], torch.cat([before_BKE, u_BTE], 1)
-    sums_BTE: Tensor = bias_E + sum(w_KE[k] * seen_BTE[:, k : k + T] for k in range(CONV_STEPS))
-    return (functional.silu(sums_BTE),)
 
 
 def recurrence(

@@ -3,7 +3,7 @@
 State space duality (Dao & Gu 2024) with N heads of width V = E / N, for E = f H channels (f = `expand`) and K states:
 
     z_t, u_t, B_t, C_t, d_t = W_z x_t, W_u x_t, W_B x_t, W_C x_t, W_d x_t     (1)
-    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  `arch.core.memory.short_convolution`
+    u_t, B_t, C_t ← silu(conv(u, B, C)_t)                                     (2)  `arch.core.convolution`
     Δ_t = softplus(d_t + b_d)                                                 (3)  one per head
     S_t = exp(-Δ_t exp(A)) S_(t-1) + Δ_t B_t u_tᵀ                             (4)
     y_t = S_tᵀ C_t + D ⊙ u_t                                                  (5)  D: one number per head
@@ -32,18 +32,18 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
-from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup, require_steps
-from arch.core.memory import short_convolution
+from arch.core.convolution import convolve
+from arch.core.layer import BlockOptions, ParameterGroup, require_steps
 from arch.core.memory.heads import (
     HeadLayer,
     convolution_flops,
     empty_inputs,
     gated_norm,
-    require_heads,
     uniform,
     uniform_filters,
 )
 from arch.core.streaming_spec import StreamingSpec
+from arch.kernels.runtime.tensors import CONV_STEPS
 
 MAX_RATE = 16.0
 """Largest initial value of exp(A)."""
@@ -92,12 +92,11 @@ class Mamba2(HeadLayer):
         conv: int = 4,
         backend: Backend = "auto",
     ) -> None:
-        super().__init__()
         for name, value in {"heads": heads, "states": states, "expand": expand}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        require_heads(width, heads, multiple=heads // math.gcd(heads, expand))
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        multiple = heads // math.gcd(heads, expand)
+        super().__init__(inputs, width, heads=heads, multiple=multiple, backend=backend)
         self.states, self.expand = states, expand
         E, C = expand * width, expand * width + 2 * states
         self.W_PD = uniform(E + C + heads, inputs)
@@ -142,8 +141,8 @@ class Mamba2(HeadLayer):
         if self.filter_LC is None or inputs_BLC is None:
             c_BTC = functional.silu(c_BTC)
         else:
-            c_BTC, inputs_BLC = short_convolution.scan(
-                c_BTC, inputs_BLC, self.filter_LC, self.b_C, head_width=self.convolved, backend=self.backend
+            c_BTC, inputs_BLC = convolve(
+                c_BTC, inputs_BLC, self.filter_LC, self.b_C, activates=True, backend=self.backend
             )
         u_BTE, B_BTK, C_BTK = c_BTC.split([E, K, K], -1)  # (2)
         u_BTNV = u_BTE.unflatten(-1, (N, -1))

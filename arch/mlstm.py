@@ -36,7 +36,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, group_norm, require_heads, uniform
+from arch.core.memory.heads import HeadLayer, group_norm, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 INPUT_BIAS_DEVIATION = 0.1
@@ -75,9 +75,7 @@ class MLSTM(HeadLayer):
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:
-        super().__init__()
-        require_heads(width, heads, heads)
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        super().__init__(inputs, width, heads=heads, multiple=heads, backend=backend)
         bound = 1 / math.sqrt(inputs)
         self.W_qkvo_4HD = uniform(4 * width, inputs)
         self.b_qkvo_4H = nn.Parameter(torch.empty(4 * width).uniform_(-bound, bound))
@@ -110,7 +108,7 @@ class MLSTM(HeadLayer):
         )  # (5)
         scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))
         h_BTNK = read_BTNV[..., :-1] / scale_BTN1  # (6)
-        gated_BTH = o_BTNK.flatten(2).sigmoid() * group_norm(h_BTNK, self.gain_H, self.offset_H)
+        gated_BTH = o_BTNK.flatten(2).sigmoid() * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
         return functional.linear(gated_BTH, self.W_HH, self.b_H), MLSTMState(memory_BNKV, m_BTN[:, -1].clone())  # (7)
 
     def stabilised_gates(self, x_BTD: Tensor, stabiliser_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ from arch.core import matrix_memory
 from arch.core.attention.positions import apply_rotary, frequencies, rotary_factors
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, gated_norm, require_heads
+from arch.core.memory.heads import HeadLayer, gated_norm
 from arch.core.streaming_spec import StreamingSpec
 
 PROJECTION_GAIN, OUTPUT_GAIN = 2**-2.5, 2**-1
@@ -69,11 +69,9 @@ class RetNet(HeadLayer):
     def __init__(
         self, inputs: int, width: int, *, heads: int = 2, value_factor: int = 2, backend: Backend = "auto"
     ) -> None:
-        super().__init__()
-        require_heads(width, heads, multiple=2 * heads)
+        super().__init__(inputs, width, heads=heads, multiple=2 * heads, backend=backend)
         if value_factor < 1:
             raise ValueError(f"value_factor must be at least 1, not {value_factor}")
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
         self.value_factor = value_factor
         C = value_factor * width
         self.W_PD = nn.Parameter(torch.empty(2 * width + 2 * C, inputs))

@@ -33,9 +33,10 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.convolution import convolve
 from arch.core.diagonal import DiagonalLayer, recur
-from arch.core.layer import CONV_STEPS, BlockOptions, ParameterGroup
+from arch.core.layer import BlockOptions, ParameterGroup
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
+from arch.kernels.runtime.tensors import CONV_STEPS
 
 SHARPNESS = 8.0
 """The constant in equation (5)."""
@@ -113,7 +114,7 @@ class RGLRU(DiagonalLayer):
         return functional.linear(x, self.W_vg_GD, self.b_vg_G)  # (1), (7)
 
     def convolve(
-        self, v: Tensor, inputs_BKH: Tensor | None, *, time: int = 1, is_fused: bool = False
+        self, v: Tensor, inputs_BKH: Tensor | None, *, time: int = 1, backend: Backend = "reference"
     ) -> tuple[Tensor, Tensor | None]:
         """Return u of equation (2) for T steps, and the last inputs of the convolution.
 
@@ -121,11 +122,11 @@ class RGLRU(DiagonalLayer):
             v: v of T steps, (T, B, H) or (B, T, H).
             inputs_BKH: The last inputs before them.
             time: The dimension of `v` that is the time.
-            is_fused: Whether the kernel runs.
+            backend: `reference` or `fused`, see `arch.core.backend`.
         """
         if self.conv_KH is None or self.conv_H is None or inputs_BKH is None:
             return v, None
-        return convolve(v, inputs_BKH, self.conv_KH, self.conv_H, time=time, is_fused=is_fused)  # (2)
+        return convolve(v, inputs_BKH, self.conv_KH, self.conv_H, time=time, backend=backend)  # (2)
 
     def log_decay(self) -> Tensor:
         """Return log a of equation (5) for r = 1, (H,)."""
@@ -164,7 +165,7 @@ class RGLRU(DiagonalLayer):
             return h_BTH.transpose(0, 1), h_BTH[:, -1]
 
         v_TBH, gate_TBH = self.project(x_TBD).chunk(2, -1)
-        u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, time=0, is_fused=True)
+        u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, time=0, backend="fused")
         gates_TBG = functional.linear(u_TBH, self.W_ri_GH, self.b_ri_G)
         inputs = diagonal.Inputs(gates_TBG, state.h_BH, values=u_TBH, weights=self.log_decay()[None])
         h_TBH, h_BH = diagonal.scan(reference, diagonal.RG_LRU, inputs)

@@ -35,15 +35,13 @@ from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
+from arch.core.convolution import unit
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, group_norm, require_heads, uniform
-from arch.core.memory.short_convolution import unit
+from arch.core.memory.heads import HeadLayer, group_norm, uniform
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
 """e^(-1/2) of equation (3)."""
-HEAD_EPSILON = 1e-5
-"""ε of the norm of (8), per number of a head."""
 SHIFT_POWERS = (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)
 """Powers of the initial μ of r, w, k, v, a and g."""
 UP_SCALE = 0.1
@@ -90,9 +88,7 @@ class RWKV7(HeadLayer):
     default_block: ClassVar[BlockOptions] = BlockOptions(block="residual", expansion=4)
 
     def __init__(self, inputs: int, width: int, *, heads: int = 2, backend: Backend = "auto") -> None:
-        super().__init__()
-        require_heads(width, heads, heads)
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        super().__init__(inputs, width, heads=heads, multiple=heads, backend=backend)
         R, G = round(2.5 * math.sqrt(width)), round(5 * math.sqrt(width))  # as the authors suggest, but not rounded up
         self.mu_6D = nn.Parameter(torch.empty(6, inputs))
         self.W_r_HD, self.W_k_HD, self.W_v_HD = (uniform(width, inputs) for _ in range(3))
@@ -153,7 +149,7 @@ class RWKV7(HeadLayer):
             r, k, v, state.memory_BNKV, decay=w, correction=(kappa, -a * kappa), backend=self.backend
         )  # (7)
         bonus_BTN1 = (self.rho_H.view(self.heads, -1) * r * k).sum(3, keepdim=True)
-        normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, HEAD_EPSILON * y_BTNK.shape[3])
+        normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, epsilons=y_BTNK.shape[3], backend=self.backend)
         h_BTH = normed_BTH + (bonus_BTN1 * v).flatten(2)  # (8)
         y_BTH = functional.linear(g_BTH * h_BTH, self.W_HH)  # (9)
         return y_BTH, RWKV7State(memory_BNKV, x_BTD[:, -1].clone())

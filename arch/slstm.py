@@ -155,10 +155,10 @@ class SLSTM(RecurrentLayer):
         return after.h_BH, after
 
     def fuse(self, x_TBD: Tensor, state: SLSTMState) -> tuple[Tensor, SLSTMState]:
-        from arch.kernels.training import slstm
+        from arch.kernels.training import four_gates, slstm
 
         weights = (self.W_GD, self.b_G, self._recurrent_weights())
-        outputs_TBH, *after = slstm.scan(_scan_with_full_weights, x_TBD, *weights, *state)
+        outputs_TBH, *after = four_gates.scan(_scan_with_full_weights, slstm.KERNELS, x_TBD, *weights, *state)
         return outputs_TBH, SLSTMState(*after)
 
     def _recurrent_weights(self) -> Tensor:

@@ -41,10 +41,10 @@ from arch.core.backend import (
     weights_obstacle,
 )
 from arch.core.convolution import convolve
-from arch.core.layer import CONV_STEPS, BlockOptions, Layer, require_steps
+from arch.core.layer import BlockOptions, Layer, require_steps
 from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec
-from arch.kernels.runtime.tensors import tensor_obstacle
+from arch.kernels.runtime.tensors import CONV_STEPS, tensor_obstacle
 
 
 class BlockState(NamedTuple):
@@ -155,12 +155,12 @@ class Block(Layer):
             )
         if self.conv_KD is None or self.conv_D is None:
             return u_BTD, state, None
-        weights, before_BKD = (self.conv_KD, self.conv_D), state.inputs_BKD
-        is_fused = fused is not None and tensor_obstacle(before_BKD, (len(u_BTD), *before_BKD.shape[1:])) is None
-        if is_fused and not u_BTD.is_contiguous() and u_BTD.transpose(0, 1).is_contiguous():
-            c_TBD, last_BKD = convolve(u_BTD.transpose(0, 1), before_BKD, *weights, time=0, is_fused=True)  # (1)
+        weights = (state.inputs_BKD, self.conv_KD, self.conv_D)
+        backend: Backend = "reference" if fused is None else "auto"
+        if fused is not None and not u_BTD.is_contiguous() and u_BTD.transpose(0, 1).is_contiguous():
+            c_TBD, last_BKD = convolve(u_BTD.transpose(0, 1), *weights, time=0, backend=backend)  # (1)
             return c_TBD.transpose(0, 1), state.layer, last_BKD
-        c_BTD, last_BKD = convolve(u_BTD, before_BKD, *weights, is_fused=is_fused)  # (1)
+        c_BTD, last_BKD = convolve(u_BTD, *weights, backend=backend)  # (1)
         return c_BTD, state.layer, last_BKD
 
     def _leave(self, x_BTD: Tensor, h_BTH: Tensor, fused: Sequence[Tensor] | None) -> Tensor:

@@ -33,6 +33,7 @@ from arch.core.backend import (
 )
 from arch.core.state import State, element_bytes, first_weight
 from arch.core.streaming_spec import CellCosts, StreamingSpec
+from arch.kernels.runtime.tensors import CONV_STEPS
 
 
 class LayerType(ABCMeta):
@@ -101,9 +102,6 @@ class BlockOptions:
                 f"expansion={self.expansion} is the MLP of a residual block; add block=residual, or omit expansion"
             )
 
-
-CONV_STEPS = 4
-"""Number of steps that the convolution of a block reads, including the current one."""
 
 Family = Literal["nonlinear", "diagonal", "matrix", "attention", "convolution"]
 """A family of architectures. `arch.core.description.families` says what each family is, and what it can do."""

@@ -17,20 +17,20 @@ TABLES = (
         "delta_net",
     ),
     (
-        "core/memory/short_convolution.py",
+        "core/convolution.py",
         arch_checks.step_equals_scan,
         {
             "convolution state not carried": (
-                "return n_BTC, last_inputs(x_BTC, before_BLC)",
-                "return n_BTC, before_BLC.clone()",
+                "return n_XYC, last_inputs(u_XYC, before_BLC, time)",
+                "return n_XYC, before_BLC.clone()",
             ),
         },
         "delta_net",
     ),
     (
-        "core/memory/short_convolution.py",
+        "core/convolution.py",
         transitions.delta_rules_equal_products_of_transitions,
-        {"no SiLU": ("s_BTC = functional.silu(c_BTC)", "s_BTC = c_BTC")},
+        {"no SiLU": ("s_XYC = functional.silu(c_XYC)", "s_XYC = c_XYC")},
         "gated_delta_net",
     ),
     (
@@ -39,7 +39,10 @@ TABLES = (
         {
             "wrong sign of the correction": ("(k_BSNK, -write_BSNK)", "(k_BSNK, write_BSNK)"),
             "β applied twice": ("(k_BSNK, -write_BSNK)", "(k_BSNK, -beta_BSN1 * write_BSNK)"),
-            "no norm of the heads": ("rms_norm(y_BTNK, self.gain_K)", "(y_BTNK * self.gain_K)"),
+            "no norm of the heads": (
+                "rms_norm(y_BTNK, self.gain_K, backend=self.backend)",
+                "(y_BTNK * self.gain_K).flatten(2)",
+            ),
         },
         "",
     ),
@@ -77,7 +80,7 @@ TABLES = (
             "removal without its rate": ("(kappa, -a * kappa)", "(kappa, -kappa)"),
             "decay without its bound": ("-SLOWEST_DECAY * w_BTH.sigmoid()", "-w_BTH.sigmoid()"),
             "no bonus": ("normed_BTH + (bonus_BTN1 * v)", "normed_BTH + 0 * (bonus_BTN1 * v)"),
-            "ε of the norm does not grow with the head": ("HEAD_EPSILON * y_BTNK.shape[3]", "HEAD_EPSILON"),
+            "ε of the norm does not grow with the head": ("epsilons=y_BTNK.shape[3]", "epsilons=1"),
         },
         "",
     ),

@@ -93,13 +93,13 @@ FAULTS = [
     *table(
         "core/convolution.py",
         arch_checks.step_equals_scan,
-        {"inputs of the convolution not carried": ("torch.cat(kept, time).t", "(0 * torch.cat(kept, time)).t")},
+        {"inputs of the convolution not carried": ("torch.cat(parts, 1).c", "(0 * torch.cat(parts, 1)).c")},
         arch="rg_lru",
     ),
     *table(
         "core/convolution.py",
         diagonal.rg_lru_equals_the_products_of_its_decays,
-        {"filters in the wrong order": ("w_KD[k], seen", "w_KD[CONV_STEPS - k], seen")},
+        {"filters in the wrong order": ("w_LC[k], seen", "w_LC[CONV_STEPS - k], seen")},
         arch="rg_lru",
     ),
     *table(

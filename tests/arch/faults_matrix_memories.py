@@ -36,9 +36,9 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "linear_attention",
     ),
     (
-        "core/memory/heads.py",
+        "core/convolution.py",
         matrix_memories_equal_masked_attention,
-        {"taps in reverse order": ("w_LC[k], seen_BTC", "w_LC[CONV_STEPS - k], seen_BTC")},
+        {"taps in reverse order": ("w_LC[k], seen", "w_LC[CONV_STEPS - k], seen")},
         "mamba2",
     ),
     (
@@ -100,8 +100,8 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         arch_checks.step_equals_scan,
         {
             "inputs of the convolution not carried": (
-                "c_BTC, inputs_BLC = short_convolution.scan(",
-                "c_BTC, _ = short_convolution.scan(",
+                "c_BTC, inputs_BLC = convolve(",
+                "c_BTC, _ = convolve(",
             ),
         },
         "mamba2",

@@ -16,10 +16,15 @@ FAULTS: list[Fault] = [
             "B and C swapped": ("B_BTN, C_BTN = BC_BTM", "C_BTN, B_BTN = BC_BTM"),
             "inputs do not bypass the states": (".squeeze(2) + D_E * c_BTE", ".squeeze(2)"),
             "gate is a sigmoid": ("s_BTE * functional.silu(z_BTE)", "s_BTE * z_BTE.sigmoid()"),
-            "filters in reverse": ("w_KE[k] * seen_BTE", "w_KE[3 - k] * seen_BTE"),
             "states grow": ("self.b_p_E, -self.A_log_NE.exp())", "self.b_p_E, self.A_log_NE.exp())"),
             "time steps not positive": ("functional.softplus(r_BTR @ W_RE + b_E)", "(r_BTR @ W_RE + b_E)"),
         },
+    ),
+    *table(
+        "core/convolution.py",
+        state_space.mamba_equals_its_attention_form,
+        {"filters in reverse": ("w_LC[k], seen", "w_LC[3 - k], seen")},
+        arch="mamba",
     ),
     *table(
         "mamba.py",

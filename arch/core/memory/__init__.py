@@ -1,1 +1,1 @@
-"""Parts of layers with a matrix memory: the inputs of the delta rule, and the short convolution before a memory."""
+"""Parts of layers with a matrix memory: heads with their norms, and the inputs of the delta rule."""

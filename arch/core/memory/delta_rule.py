@@ -2,7 +2,7 @@
 
 x is the input. A token takes n steps of the memory, each with a key and a value of its own; n is 1 unless stated.
 
-    q, k_1 … k_n, v_1 … v_n = silu(conv(W x))      (1)  the convolution is that of `arch.core.memory.short_convolution`
+    q, k_1 … k_n, v_1 … v_n = silu(conv(W x))      (1)  the convolution is that of `arch.core.convolution`
     q ← q / |q|,  k_j ← k_j / |k_j|                (2)  per head, |·| as there
     β_j = σ(w_j x), or 2 σ(w_j x)                  (3)  one number per head, in (0, 1) or in (0, 2)
 
@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.layer import CONV_STEPS
+from arch.core.convolution import activated, convolve
 from arch.core.matrix_memory import flops_per_step as memory_flops
-from arch.core.memory import short_convolution
-from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, require_heads, uniform, uniform_filters
+from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, uniform, uniform_filters
 from arch.core.streaming_spec import StreamingSpec
+from arch.kernels.runtime.tensors import CONV_STEPS
 
 
 class DeltaState(NamedTuple):
@@ -73,13 +73,11 @@ class DeltaLayer(HeadLayer):
         conv: int,
         backend: Backend,
     ) -> None:
-        super().__init__()
         if householders < 1:
             raise ValueError(f"householders must be at least 1 step per token, not {householders}")
         if conv not in (0, CONV_STEPS):
             raise ValueError(f"conv must be 0 or {CONV_STEPS}, not {conv}")
-        require_heads(width, heads, heads)
-        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
+        super().__init__(inputs, width, heads=heads, multiple=heads, backend=backend)
         self.negative, self.householders = negative, householders
         self.W_CD = uniform((1 + 2 * householders) * width, inputs)
         self.filter_LC = uniform_filters((1 + 2 * householders) * width) if conv else None
@@ -100,13 +98,14 @@ class DeltaLayer(HeadLayer):
         (B, T, _), H, N, n = x_BTD.shape, self.width, self.heads, self.householders
         c_BTC, inputs_BLC = functional.linear(x_BTD, self.W_CD), None
         if self.filter_LC is None:
-            c_BTC = short_convolution.activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
+            c_BTC = activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
         else:
             assert state.inputs_BLC is not None
-            c_BTC, inputs_BLC = short_convolution.scan(
+            c_BTC, inputs_BLC = convolve(
                 c_BTC,
                 state.inputs_BLC,
                 self.filter_LC,
+                activates=True,
                 unit_channels=(1 + n) * H,
                 head_width=H // N,
                 backend=self.backend,

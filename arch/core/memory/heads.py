@@ -1,13 +1,12 @@
 """Layers of heads with a matrix memory each: what these architectures share around `arch.core.matrix_memory`.
 
-    c_t = b + Σ_k w_k ⊙ x_(t-3+k)                    (1)  short convolution: one filter per channel
-    n   = g ⊙ (y - μ) / √(σ² + ε) + o                (2)  group norm per head: mean μ and variance σ² of its V numbers
-    n   = g ⊙ y / √(mean(y²) + ε)                    (3)  RMS norm per head (Zhang & Sennrich 2019)
+    n = g ⊙ (y - μ) / √(σ² + ε) + o      (1)  group norm per head: mean μ and variance σ² of its V numbers
+    n = g ⊙ y / √(mean(y²) + ε)          (2)  RMS norm per head (Zhang & Sennrich 2019)
 
-Inputs before the first step are zero. Their last three are part of the state.
+ε is `NORM_EPSILON`, or a multiple of it.
 """
 
-# Shape suffixes: B batch, T time, L taps of the convolution, D input width, H width, C channels, N heads, V value width
+# Shape suffixes: B batch, T time, D input width, H width, C channels, N heads, V value width
 
 from __future__ import annotations
 
@@ -22,11 +21,11 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from arch.core.backend import Backend, Weight, context_obstacle, is_fused, weights_obstacle
-from arch.core.layer import CONV_STEPS, Layer
+from arch.core.layer import Layer
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
-from arch.kernels.runtime.tensors import NORM_EPSILON, tensor_obstacle
+from arch.kernels.runtime.tensors import CONV_STEPS, NORM_EPSILON, tensor_obstacle
 
 
 class HeadLayer(ScanLayer):
@@ -34,12 +33,21 @@ class HeadLayer(ScanLayer):
 
     All parameters belong to the layer itself, not to submodules, so that a compiled step can read them. `scan` passes
     `backend` on to `arch.core.matrix_memory.scan`.
+
+    Args:
+        inputs: Input width D.
+        width: Output width H.
+        heads: Number of heads N.
+        multiple: The width must be a multiple of this number, which follows from N.
+        backend: Implementation of `scan` and of a model's `step`.
+
+    Raises `ValueError` if the width does not fit the heads.
     """
 
-    heads: int
-    """N, the number of heads."""
-    input_width: int
-    """D, the input width."""
+    def __init__(self, inputs: int, width: int, *, heads: int, multiple: int, backend: Backend) -> None:
+        super().__init__()
+        require_heads(width, heads, multiple)
+        self.input_width, self.width, self.heads, self.backend = inputs, width, heads, backend
 
     @property
     def inputs(self) -> int:
@@ -146,36 +154,34 @@ def empty_inputs(layer: Layer, batch: int, channels: int) -> Tensor:
     return layer.empty(batch, CONV_STEPS - 1, channels)
 
 
-def short_convolution(x_BTC: Tensor, before_BLC: Tensor, w_LC: Tensor, b_C: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the convolution (1) of T steps, (B, T, C), and its last three inputs, (B, 3, C).
-
-    Args:
-        x_BTC: Inputs.
-        before_BLC: The last three inputs before them, oldest first.
-        w_LC: Filters.
-        b_C: Bias, or None.
-    """
-    T, seen_BTC = x_BTC.shape[1], torch.cat([before_BLC, x_BTC], 1)
-    c_BTC = w_LC[0] * seen_BTC[:, :T] if b_C is None else torch.addcmul(b_C, w_LC[0], seen_BTC[:, :T])
-    for k in range(1, CONV_STEPS):
-        c_BTC = torch.addcmul(c_BTC, w_LC[k], seen_BTC[:, k : k + T])  # (1)
-    return c_BTC, seen_BTC[:, T:].clone(memory_format=torch.contiguous_format)
-
-
 def convolution_flops(channels: int) -> int:
-    """Return the FLOPs of (1) per step."""
+    """Return the FLOPs of a short convolution per step."""
     return 2 * CONV_STEPS * channels
 
 
-def group_norm(y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
-    """Return the group norm (2) of each head, as (B, T, C) with C = N V. `gain_C` and `offset_C` are g and o."""
-    n_BTNV = functional.layer_norm(y_BTNV, y_BTNV.shape[-1:], eps=epsilon)
-    return torch.addcmul(offset_C, n_BTNV.flatten(2), gain_C)
+def group_norm(
+    y_BTNV: Tensor, gain_C: Tensor, offset_C: Tensor, *, epsilons: int = 1, backend: Backend = "auto"
+) -> Tensor:
+    """Return the group norm (1) of each head, as (B, T, C) with C = N V.
+
+    Args:
+        y_BTNV: Values of all heads.
+        gain_C, offset_C: g and o.
+        epsilons: ε in units of `NORM_EPSILON`.
+        backend: As for `gated_norm`.
+    """
+    return _normed(y_BTNV, gain_C, None, offset_C, epsilons=epsilons, backend=backend)
 
 
-def rms_norm(y_BTNV: Tensor, gain_V: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
-    """Return the RMS norm (3) of each head, (B, T, N, V). All heads share the gain g."""
-    return functional.rms_norm(y_BTNV, y_BTNV.shape[-1:], gain_V, epsilon)
+def rms_norm(y_BTNV: Tensor, gain_G: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Return the RMS norm (2) of each head, as (B, T, C) with C = N V.
+
+    Args:
+        y_BTNV: Values of all heads.
+        gain_G: g: (C,), or (V,) if all heads share it.
+        backend: As for `gated_norm`.
+    """
+    return _normed(y_BTNV, gain_G, None, None, backend=backend)
 
 
 def gated_norm(
@@ -193,32 +199,48 @@ def gated_norm(
         y_BTNV: Values of all heads, C = N V.
         g_BTC: Inputs of the gate.
         gain_G: Gain of the norm: (C,), or (V,) if all heads share it.
-        offset_C: Offset of the group norm (2). None for the RMS norm (3).
+        offset_C: Offset of the group norm (1). None for the RMS norm (2).
         gates_first: Whether the gate comes before the norm.
         backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
 
     Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
     """
+    return _normed(y_BTNV, gain_G, g_BTC, offset_C, gates_first=gates_first, backend=backend)
+
+
+def _normed(
+    y_BTNV: Tensor,
+    gain_G: Tensor,
+    g_BTC: Tensor | None,
+    offset_C: Tensor | None,
+    *,
+    gates_first: bool = False,
+    epsilons: int = 1,
+    backend: Backend,
+) -> Tensor:
+    """Return what the norms above return, whose arguments these are. If there is no gate, `g_BTC` is None."""
     B, T, N, V = y_BTNV.shape
-    offset = () if offset_C is None else (offset_C,)
 
-    def reference(y_RC: Tensor, g_RC: Tensor, gain_G: Tensor, *offset: Tensor) -> tuple[Tensor]:
-        gate_RC = functional.silu(g_RC)
-        x_RNV = (gate_RC * y_RC if gates_first else y_RC).unflatten(-1, (N, V))
-        gain = gain_G.view(-1, V)  # one row, or one per head
-        if offset:
-            n_RNV = functional.layer_norm(x_RNV, (V,), eps=NORM_EPSILON)
-            n_RC = torch.addcmul(offset[0].view(N, V), n_RNV, gain).flatten(-2)
+    def reference(y_RC: Tensor, gain_G: Tensor, *others: Tensor) -> tuple[Tensor]:
+        given, epsilon = list(others), epsilons * NORM_EPSILON
+        gate_RC = None if g_BTC is None else functional.silu(given.pop(0))
+        y_RC = y_RC if gate_RC is None or not gates_first else gate_RC * y_RC
+        y_RNV, gain = y_RC.unflatten(-1, (N, V)), gain_G.view(-1, V)  # one row of gains, or one per head
+        if given:
+            n_RNV = torch.addcmul(given[0].view(N, V), functional.layer_norm(y_RNV, (V,), eps=epsilon), gain)  # (1)
         else:
-            n_RC = (functional.rms_norm(x_RNV, (V,), eps=NORM_EPSILON) * gain).flatten(-2)
-        return (n_RC if gates_first else gate_RC * n_RC,)
+            n_RNV = functional.rms_norm(y_RNV, (V,), eps=epsilon) * gain  # (2)
+        n_RC = n_RNV.flatten(-2)
+        return (n_RC if gate_RC is None or gates_first else gate_RC * n_RC,)
 
-    inputs = (y_BTNV.flatten(2).flatten(0, 1), g_BTC.flatten(0, 1), gain_G, *offset)
-    shapes = ((B * T, N * V), (B * T, N * V), tuple(gain_G.shape), (N * V,))
+    optional = [] if g_BTC is None else [g_BTC.flatten(0, 1)]
+    inputs = (y_BTNV.flatten(2).flatten(0, 1), gain_G, *optional, *([] if offset_C is None else [offset_C]))
+    shapes = ((B * T, N * V), tuple(gain_G.shape), *((B * T, N * V) for _ in optional), (N * V,))
     if y_BTNV.numel() == 0 or not is_fused(backend, zip(inputs, shapes, strict=False), T):
         (o_RC,) = reference(*inputs)
     else:
         from arch.kernels.training import gated_norm as kernel
 
-        o_RC = kernel.gated_norm(reference, N, gates_first, *inputs)
+        form = kernel.Form(N, g_BTC is not None, gates_first, offset_C is not None, epsilons)
+        o_RC = kernel.gated_norm(reference, form, *inputs)
     return o_RC.view(B, T, N * V)

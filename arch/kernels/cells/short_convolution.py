@@ -1,6 +1,6 @@
 """Cells of the short convolution: its sum over four steps, and the scale of unit vectors.
 
-Equation numbers refer to `arch/core/memory/short_convolution.py`. Each argument is a vector of LANES float32 numbers,
+Equation numbers refer to `arch/core/convolution.py`. Each argument is a vector of LANES float32 numbers,
 one per channel.
 """
 

@@ -1,4 +1,4 @@
-"""The passes between the matrix products of a `transformer` block: layer norm, GELU of the MLP, and order of heads.
+"""The kernels of residual blocks: layer norm, the second half of a block, and the order of heads.
 
 Equation numbers are those of the modules in `arch/kernels/training`.
 """
@@ -7,33 +7,27 @@ Equation numbers are those of the modules in `arch/kernels/training`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from arch.kernels.runtime.tensors import NORM_EPSILON
 
 if TYPE_CHECKING:
-    from arch.kernels.training import gelu, layer_norm, qkv
+    from arch.kernels.training import layer_norm, qkv, residual_mlp
 
 
 def layer_norm_forward(args: layer_norm.Forward, first: int, last: int) -> None:
     """Write what `layer_norm.forward_rows` writes."""
     rows = slice(first, last)
-    y_ND = args.x[rows]
-    if args.product is not None:
-        assert args.bias is not None
-        y_ND = y_ND + args.product[rows] + args.bias  # (1)
-        args.y[rows] = y_ND
-    if args.gain is not None:
-        assert args.offset is not None and args.normal is not None and args.moments is not None
-        mean_N = y_ND.mean(1)
-        s_N = 1 / (y_ND.var(1, correction=0) + NORM_EPSILON).sqrt()
-        args.normal[rows] = (y_ND - mean_N[:, None]) * s_N[:, None] * args.gain + args.offset  # (2)
-        args.moments[rows] = torch.stack([mean_N, s_N], 1)
+    y_ND = args.y[rows]
+    mean_N = y_ND.mean(1)
+    s_N = 1 / (y_ND.var(1, correction=0) + NORM_EPSILON).sqrt()
+    args.normal[rows] = (y_ND - mean_N[:, None]) * s_N[:, None] * args.gain + args.offset  # (1)
+    args.moments[rows] = torch.stack([mean_N, s_N], 1)
 
 
 def layer_norm_backward(args: layer_norm.Backward, first: int, last: int, rows_per_sum: int) -> None:
@@ -49,34 +43,63 @@ def layer_norm_backward(args: layer_norm.Backward, first: int, last: int, rows_p
         normal_ND = (args.y[rows] - mean_N[:, None]) * s_N[:, None]
         g_dn = args.gain * dn_ND
         along = (g_dn * normal_ND).mean(1, keepdim=True)
-        dy_ND = s_N[:, None] * (g_dn - g_dn.mean(1, keepdim=True) - normal_ND * along)  # (3)
-        sums = [(normal_ND * dn_ND).sum(0), dn_ND.sum(0), torch.zeros_like(args.gain), torch.zeros_like(args.gain)]
-        if args.above is not None:
-            dy_ND = dy_ND + args.above[rows]
-            sums[2:] = [args.above[rows].sum(0), dy_ND.sum(0)]
-        args.d_y[rows], args.block_sums[block] = dy_ND, torch.stack(sums)  # (4)
+        args.d_y[rows] = s_N[:, None] * (g_dn - g_dn.mean(1, keepdim=True) - normal_ND * along)  # (2)
+        args.block_sums[block] = torch.stack([(normal_ND * dn_ND).sum(0), dn_ND.sum(0)])  # (3)
 
 
-def gelu_forward(args: gelu.Forward, first: int, last: int) -> None:
-    """Write what `gelu.forward_rows` writes, with the exact Φ instead of (3)."""
+def residual_mlp_forward(args: residual_mlp.Forward, first: int, last: int) -> None:
+    """Write what `residual_mlp.forward_rows` writes."""
     rows = slice(first, last)
-    x_NE = args.sums[rows] + args.bias
-    below_NE = (1 + (x_NE / math.sqrt(2)).erf()) / 2
-    args.result[rows] = x_NE * below_NE  # (1)
-    args.sums[rows] = below_NE + x_NE * (-(x_NE**2) / 2).exp() / math.sqrt(2 * math.pi)  # (2)
+    y_ND = args.x[rows] + args.a[rows]
+    args.y[rows] = y_ND if args.bias is None else y_ND + args.bias  # (1)
+    n_ND = functional.layer_norm(args.y[rows], (args.D,), args.gain, args.offset, NORM_EPSILON)
+    hidden_NE = functional.gelu(n_ND @ args.W_1.T + args.b_1)
+    args.total[rows] = args.y[rows] + hidden_NE @ args.W_2.T + args.b_2  # (2)
+    if args.final_gain is not None:
+        norm = (args.D,), args.final_gain, args.final_offset, NORM_EPSILON
+        args.z[rows] = functional.layer_norm(args.total[rows], *norm)
 
 
-def gelu_backward(args: gelu.Backward, first: int, last: int, rows_per_sum: int) -> None:
-    """Write what `gelu.backward_rows` writes.
+def residual_mlp_backward(args: residual_mlp.Backward, first: int, last: int, rows_per_sum: int) -> None:
+    """Write what `residual_mlp.backward_rows` writes. The derivatives come from autograd.
 
     Args:
         args: Arguments of the kernel.
         first, last: First row, a multiple of `rows_per_sum`, and the row after the last one.
         rows_per_sum: Number of rows of each block of the sums.
     """
+    D, E = args.D, args.E
+
+    def last_norm(x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+        return functional.layer_norm(x, (D,), gain, offset, NORM_EPSILON)
+
+    def second_half(y: Tensor, gain: Tensor, offset: Tensor, W_1: Tensor, b_1: Tensor, W_2: Tensor) -> Tensor:
+        n_ND = functional.layer_norm(y, (D,), gain, offset, NORM_EPSILON)
+        return y + functional.gelu(n_ND @ W_1.T + b_1) @ W_2.T
+
     for block, rows in _blocks(first, last, rows_per_sum):
-        args.d_result[rows] *= args.slope[rows]
-        args.d_bias[block] = args.d_result[rows].sum(0)
+        d_z_ND, sums = args.d_z[rows], args.sums[block]
+        if args.final_gain is not None:
+            assert args.total is not None
+            of_norm = (args.total[rows], args.final_gain, torch.zeros_like(args.final_gain))
+            d_z_ND, *of_final = _gradients(last_norm, of_norm, d_z_ND)
+            sums[-2:, :D] += torch.stack(of_final)
+
+        given = (args.y[rows], args.gain, args.offset, args.W_1, args.b_1, args.W_2)
+        d_y_ND, d_gain, d_offset, d_W_1, d_b_1, d_W_2 = _gradients(second_half, given, d_z_ND)
+        args.d_y[rows] = d_y_ND
+        tall = (len(sums) - 7) // 2  # D rounded up to whole tiles
+        sums[:D, :E] += d_W_2
+        sums[tall : tall + D, :E] += d_W_1.T
+        sums[2 * tall, :E] += d_b_1
+        sums[2 * tall + 1 : 2 * tall + 5, :D] += torch.stack([d_gain, d_offset, d_z_ND.sum(0), d_y_ND.sum(0)])
+
+
+def _gradients(function: Callable[..., Tensor], inputs: tuple[Tensor, ...], d_result: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of the inputs of a function, for that of its result."""
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        return torch.autograd.grad(function(*leaves), leaves, d_result)
 
 
 def move(args: qkv.Move, first: int, last: int) -> None:

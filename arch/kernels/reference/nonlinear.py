@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from arch.kernels.training import reservoir, slstm
+    from arch.kernels.training import four_gates, reservoir
 
 
-def slstm_forward(args: slstm.Forward, first: int, last: int) -> None:
+def slstm_forward(args: four_gates.Forward, first: int, last: int) -> None:
     """Write what `slstm.forward_rows` writes."""
+    assert args.n_0 is not None and args.m is not None and args.norms is not None
     rows = slice(first, last)
     h_BH, c_BH, n_BH, m_BH = args.h_0[rows], args.c_0[rows], args.n_0[rows], args.m[rows]
     for t in range(args.T):
@@ -37,9 +38,10 @@ def slstm_forward(args: slstm.Forward, first: int, last: int) -> None:
     args.m[rows] = m_BH
 
 
-def slstm_backward(args: slstm.Backward, first: int, last: int) -> None:
+def slstm_backward(args: four_gates.Backward, first: int, last: int) -> None:
     """Write what `slstm.backward_rows` writes."""
     assert args.sums is not None
+    assert args.n_0 is not None and args.norms is not None and args.d_n is not None and args.d_m is not None
     rows = slice(first, last)
     dh_BH, dc_BH, dn_BH, dm_BH = args.d_h[rows], args.d_c[rows], args.d_n[rows], args.d_m[rows]
     for t in reversed(range(args.T)):
@@ -63,7 +65,7 @@ def slstm_backward(args: slstm.Backward, first: int, last: int) -> None:
     args.d_h[rows], args.d_c[rows], args.d_n[rows], args.d_m[rows] = dh_BH, dc_BH, dn_BH, dm_BH
 
 
-def _add_products(args: slstm.Backward, t: int, rows: slice, before_BH: Tensor, dp_BG: Tensor) -> None:
+def _add_products(args: four_gates.Backward, t: int, rows: slice, before_BH: Tensor, dp_BG: Tensor) -> None:
     """Add the weight gradients (18) of step t to `sums`, and write the gradient (19) of its input.
 
     Args:

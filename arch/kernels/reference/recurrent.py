@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from arch.kernels.training import gru, gru_before, lstm, rnn
+    from arch.kernels.training import four_gates, gru, gru_before, rnn
 
 
 def rnn_forward(args: rnn.Forward, first: int, last: int) -> None:
@@ -40,7 +40,7 @@ def rnn_backward(args: rnn.Backward, first: int, last: int) -> None:
     args.d_h[rows] = dh_BH
 
 
-def lstm_forward(args: lstm.Forward, first: int, last: int) -> None:
+def lstm_forward(args: four_gates.Forward, first: int, last: int) -> None:
     """Write what `lstm.forward_rows` writes."""
     rows = slice(first, last)
     h_BH, c_BH = args.h_0[rows], args.c_0[rows]
@@ -55,7 +55,7 @@ def lstm_forward(args: lstm.Forward, first: int, last: int) -> None:
             args.gates[t, rows] = torch.cat([i, f, g, o], 1)
 
 
-def lstm_backward(args: lstm.Backward, first: int, last: int) -> None:
+def lstm_backward(args: four_gates.Backward, first: int, last: int) -> None:
     """Write what `lstm.backward_rows` writes."""
     rows = slice(first, last)
     dh_BH, dc_BH = args.d_h[rows], args.d_c[rows]
@@ -157,7 +157,7 @@ def _saved_unit(saved: Tensor, t: int, place: int, unit: int) -> Tensor:
 
 
 def _add_gradients(
-    args: rnn.Backward | lstm.Backward, t: int, rows: slice, before_BH: Tensor, dp: Sequence[Tensor]
+    args: rnn.Backward | four_gates.Backward, t: int, rows: slice, before_BH: Tensor, dp: Sequence[Tensor]
 ) -> None:
     """Add the weight gradients of step t to `sums`, and write the gradient of its input.
 

@@ -1,6 +1,6 @@
 """Short convolution with SiLU and unit vectors, and its gradients, for all steps at once.
 
-Equation numbers refer to `arch/core/memory/short_convolution.py` and `arch/kernels/training/short_convolution.py`.
+Equation numbers refer to `arch/core/convolution.py` and `arch/kernels/training/short_convolution.py`.
 """
 
 # Shape suffixes: B rows of the batch, T time, C channels, N heads, K head width
@@ -12,50 +12,58 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from arch.kernels.runtime.tensors import UNIT_EPSILON
+from arch.kernels.runtime.tensors import CONV_STEPS, UNIT_EPSILON
 
 if TYPE_CHECKING:
-    from arch.kernels.training import short_convolution
+    from arch.kernels.training.short_convolution import Backward, Forward
 
 
-def forward(args: short_convolution.Forward, first: int, last: int) -> None:
+def forward(args: Forward, first: int, last: int) -> None:
     """Write what `forward_rows` writes."""
     rows = slice(first, last)
     c_BTC, _ = _convolved(args, rows)
-    s_BTC = c_BTC * c_BTC.sigmoid()  # (2)
+    s_BTC = c_BTC * c_BTC.sigmoid() if args.activates else c_BTC  # (2)
     scale_BTC = _scales(args, s_BTC)
-    args.n[rows] = s_BTC * scale_BTC  # (3)
+    _by_row(args, args.n)[rows] = s_BTC * scale_BTC  # (3)
     if args.scales is not None:
         args.scales[rows] = scale_BTC[..., : args.unit_channels : args.K]
 
 
-def backward(args: short_convolution.Backward, first: int, last: int) -> None:
+def backward(args: Backward, first: int, last: int) -> None:
     """Write what `backward_rows` writes."""
     assert args.sums is not None
     rows = slice(first, last)
     c_BTC, seen_BTC = _convolved(args, rows)
-    gate_BTC, n_BTC, ds_BTC = c_BTC.sigmoid(), args.n[rows], args.d_n[rows].clone()
-    scale_BTC = _scales(args, c_BTC * gate_BTC)
-    scaled = slice(0, args.unit_channels)
-    along_BTC = _per_head(n_BTC[..., scaled] * ds_BTC[..., scaled], args.K)
-    ds_BTC[..., scaled] = scale_BTC[..., scaled] * (ds_BTC[..., scaled] - n_BTC[..., scaled] * along_BTC)  # (4)
-    dc_BTC = ds_BTC * gate_BTC * (1 + c_BTC * (1 - gate_BTC))  # (5)
+    gate_BTC, ds_BTC = c_BTC.sigmoid(), _by_row(args, args.d_n)[rows].clone()
+    if args.n is not None:
+        scaled = slice(0, args.unit_channels)
+        n_BTC, scale_BTC = _by_row(args, args.n)[rows][..., scaled], _scales(args, c_BTC * gate_BTC)[..., scaled]
+        along_BTC = _per_head(n_BTC * ds_BTC[..., scaled], args.K)
+        ds_BTC[..., scaled] = scale_BTC * (ds_BTC[..., scaled] - n_BTC * along_BTC)  # (4)
+    dc_BTC = ds_BTC * gate_BTC * (1 + c_BTC * (1 - gate_BTC)) if args.activates else ds_BTC  # (5)
     d_seen_BTC = torch.zeros_like(seen_BTC)
-    for k in range(4):
+    for k in range(CONV_STEPS):
         d_seen_BTC[:, k : k + args.T] += args.filters[k] * dc_BTC  # (6)
         args.sums[k] += (seen_BTC[:, k : k + args.T] * dc_BTC).sum((0, 1))  # (7)
-    args.sums[4] += dc_BTC.sum((0, 1))  # (7)
-    args.d_before[rows], args.d_x[rows] = d_seen_BTC[:, :3], d_seen_BTC[:, 3:]
+    args.sums[CONV_STEPS] += dc_BTC.sum((0, 1))  # (7)
+    args.d_before[rows] = d_seen_BTC[:, : CONV_STEPS - 1]
+    _by_row(args, args.d_u)[rows] = d_seen_BTC[:, CONV_STEPS - 1 :]
 
 
-def _convolved(args: short_convolution.Forward | short_convolution.Backward, rows: slice) -> tuple[Tensor, Tensor]:
+def _by_row(args: Forward | Backward, x: Tensor) -> Tensor:
+    """Return a view (B, T, C) of a tensor in the layout of u."""
+    B, T, C = len(args.before), args.T, args.C
+    return x.as_strided((B, T, C), (args.row_stride * C, args.step_stride * C, 1))
+
+
+def _convolved(args: Forward | Backward, rows: slice) -> tuple[Tensor, Tensor]:
     """Return c of (1), (B, T, C), and the inputs from three steps before the first one on, (B, 3 + T, C)."""
-    seen_BTC = torch.cat([args.before[rows], args.x[rows]], 1)
-    c_BTC = sum((args.filters[k] * seen_BTC[:, k : k + args.T] for k in range(4)), torch.zeros(()))  # (1)
+    seen_BTC = torch.cat([args.before[rows], _by_row(args, args.u)[rows]], 1)
+    c_BTC = sum((args.filters[k] * seen_BTC[:, k : k + args.T] for k in range(CONV_STEPS)), torch.zeros(()))  # (1)
     return c_BTC if args.bias is None else c_BTC + args.bias, seen_BTC
 
 
-def _scales(args: short_convolution.Forward | short_convolution.Backward, s_BTC: Tensor) -> Tensor:
+def _scales(args: Forward | Backward, s_BTC: Tensor) -> Tensor:
     """Return ρ of each channel, (B, T, C)."""
     scale_BTC = torch.ones_like(s_BTC)
     squares_BTC = _per_head(s_BTC[..., : args.unit_channels] ** 2, args.K)

@@ -1,4 +1,4 @@
-"""The tensors that a kernel can read: plain numbers in memory of their own, float32 with few exceptions."""
+"""The tensors that a kernel can read, plain float32 numbers with few exceptions, and constants of the equations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ NORM_EPSILON = 1e-5
 
 UNIT_EPSILON = 1e-6
 """Summand under the root of the norms that the kernels scale to 1. It keeps the scale of a zero vector finite."""
+
+CONV_STEPS = 4
+"""Number of steps that the short convolution reads, including the current one."""
 
 PLAIN_TENSORS = (Tensor, nn.Parameter)
 """Classes of tensors that contain numbers and nothing else. A subclass may redefine every operation."""

@@ -1,4 +1,4 @@
-"""Sigmoid, tanh, softplus and exponential of vectors, by one polynomial.
+"""Sigmoid, tanh, softplus, GELU and exponential of vectors, by one polynomial.
 
     e^x - 1 = 2^n (e^r - 1) + (2^n - 1)       (1)  x = n ln 2 + r, n an integer, |r| ≤ ln 2 / 2
     e^r - 1 ≈ r + r² q(r)                     (2)  q of degree 4, a minimax fit of the relative error
@@ -6,13 +6,17 @@
     tanh(x) = m / (m + 2),  m = e^2x - 1      (4)
     log(1 + e^x) = max(x, 0) + 2 artanh(s),  s = u / (2 + u),  u = e^-|x|    (5)
     2^x     = 2^n 2^r,  2^r ≈ 1 + r p(r)      (6)  x = n + r, n an integer, |r| ≤ 1/2; p of degree 4, a minimax fit
+    gelu(x) = x Φ(x),  gelu'(x) = Φ(x) + x e^(-x²/2) / √(2π)                (7)  Φ: normal distribution function
+    1 - Φ(x) ≈ (a_1 t + ... + a_5 t⁵) e^(-x²/2) / 2,  t = 1 / (1 + a_0 x/√2),  x ≥ 0   (8)
 
+Equation (8) follows from formula 7.1.26 of Abramowitz & Stegun 1964.
 Using e^x - 1 rather than e^x keeps tanh accurate to a few units in the last place near 0.
 NaN stays NaN. For large |x|, σ and tanh saturate without overflow. tanh saturates at exactly ±1.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -27,6 +31,7 @@ from arch.kernels.simd.vector import (
     fma,
     instruction,
     larger,
+    positive,
     power_of_two,
     reciprocal,
     smaller,
@@ -58,6 +63,15 @@ SIGMOID_SATURATES, TANH_SATURATES = 87.0, 9.1
 
 Above the limit for σ, σ is within 10⁻³⁷ of 0 or 1. Above the limit for tanh, tanh is ±1 in float32.
 """
+
+GELU_MAX_ERROR = 4e-7
+"""Upper bound of the errors of GELU and of its slope, relative to max(|x|, 1)."""
+A_0, A_1, A_2, A_3, A_4, A_5 = 0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429
+SQRT_HALF, INVERSE_SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+MIN_EXPONENT = -87.0
+"""Lower limit of the exponents of (8), because `exp` needs |x| ≤ 87. e^-87 is negligible."""
+MAX_SIZE = 1e4
+"""Upper limit of |x|/√2 in (8), so that no infinity reaches `reciprocal`. At this limit, 1 - Φ is negligible."""
 
 
 @njit(forceinline=True)
@@ -154,3 +168,32 @@ def silu_slope(x):  # type: ignore[no-untyped-def]
     """Return the derivative of x σ(x) at a vector x."""
     gate = sigmoid(x)
     return fma(x * gate, splat(1.0) - gate, gate)
+
+
+@njit(forceinline=True)
+def _normal_distribution(x):  # type: ignore[no-untyped-def]
+    """Return Φ(x) by (8), and e^(-x²/2), of a vector x."""
+    scaled = x * splat(SQRT_HALF)
+    size = smaller(larger(scaled, -scaled), splat(MAX_SIZE))
+    bell = exp(larger(-(size * size), splat(MIN_EXPONENT)))
+    t = reciprocal(fma(splat(A_0), size, splat(1.0)))
+    p = fma(t, splat(A_5), splat(A_4))
+    p = fma(t, p, splat(A_3))
+    p = fma(t, p, splat(A_2))
+    p = fma(t, p, splat(A_1))
+    beyond = p * t * bell * splat(0.5)  # (8)
+    return positive(x, splat(1.0) - beyond - beyond) + beyond, bell
+
+
+@njit(forceinline=True)
+def gelu(x):  # type: ignore[no-untyped-def]
+    """Return the GELU of a vector x, by equation (7)."""
+    below, _ = _normal_distribution(x)
+    return x * below
+
+
+@njit(forceinline=True)
+def gelu_and_slope(x):  # type: ignore[no-untyped-def]
+    """Return the GELU of a vector x and its slope, by equation (7)."""
+    below, bell = _normal_distribution(x)
+    return x * below, fma(x * splat(INVERSE_SQRT_2_PI), bell, below)

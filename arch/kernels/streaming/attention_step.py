@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from arch.kernels.simd.activation import exp
+from arch.kernels.simd.activation import MIN_EXPONENT, exp
 from arch.kernels.simd.matvec import floats, row_sums
 from arch.kernels.simd.row_blocks import add_weighted_rows, fixed_row_sums, no_sums, scale_sums, store_sums
 from arch.kernels.simd.vector import (
@@ -33,7 +33,6 @@ from arch.kernels.simd.vector import (
     store,
     store_first,
 )
-from arch.kernels.training.gelu import MIN_EXPONENT
 
 MARGIN = 30.0
 """How far a logit may lie above the reference."""

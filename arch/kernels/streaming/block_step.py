@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from arch.kernels.runtime.native import address_of
+from arch.kernels.simd.activation import gelu
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.panels import apply_packed, pack_changed, packed_bytes
 from arch.kernels.simd.vector import (
@@ -29,7 +30,6 @@ from arch.kernels.streaming.attention_step import attend
 from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
 from arch.kernels.streaming.record import MAX_WEIGHTS
 from arch.kernels.streaming.recurrent_step import copy
-from arch.kernels.training.gelu import gelu
 from arch.kernels.training.layer_norm import EPSILON
 
 NO_POSITIONS, ROTARY, LEARNED, SINUSOIDAL = 0, 1, 2, 3

@@ -12,11 +12,10 @@ from __future__ import annotations
 from numba import njit
 
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.simd.activation import ROUNDING, exp, sigmoid
+from arch.kernels.simd.activation import ROUNDING, exp, gelu, sigmoid
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, larger, load_first, smaller, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
-from arch.kernels.training.gelu import gelu
 
 EXPONENT = 80.0
 """Limit to which arguments of exponentials are clipped."""

@@ -7,46 +7,18 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.cells.short_convolution import convolve
 from arch.kernels.cells.state_space import decay, rate
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.activation import silu, softplus
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
+from arch.kernels.streaming.short_convolution_step import convolve
 
-TAPS = 4
-"""Number of steps that the convolution reads."""
 W_U, W_Z, FILTERS, BIAS, W_BC, W_R, W_P, B_P, A_LOG, SKIP, W_Y = range(11)
 """Indices of the addresses of the weights, which have the names and shapes of `Mamba`."""
 STATES, INPUTS = 0, 1
 """Indices of the addresses of the parts of the state."""
-
-
-@njit
-def _convolve(E, filters_at, bias_at, before_at, u, B):  # type: ignore[no-untyped-def]
-    """Replace u (B, E) with c of (2), and update the last inputs in place.
-
-    Args:
-        E: Number of channels.
-        filters_at, bias_at: Addresses of the filters (4, E) and of the bias (E,).
-        before_at: Address of the last three inputs, (B, 3, E).
-        u: Array of the inputs, (B, E).
-        B: Batch size.
-    """
-    w, biases, before = floats(filters_at), floats(bias_at), floats(before_at)
-    for e in range(0, E, LANES):
-        count, bias = E - e, load_first(biases, e, E - e)
-        w_0, w_1 = load_first(w, e, count), load_first(w, E + e, count)
-        w_2, w_3 = load_first(w, 2 * E + e, count), load_first(w, 3 * E + e, count)
-        for b in range(B):
-            oldest = b * (TAPS - 1) * E + e
-            u_3, u_2 = load_first(before, oldest, count), load_first(before, oldest + E, count)
-            u_1, now = load_first(before, oldest + 2 * E, count), load_first(u, b * E + e, count)
-            store_first(u, b * E + e, count, silu(convolve(w_0, w_1, w_2, w_3, bias, u_3, u_2, u_1, now)))
-            store_first(before, oldest, count, u_2)
-            store_first(before, oldest + E, count, u_1)
-            store_first(before, oldest + 2 * E, count, now)
 
 
 @njit
@@ -91,7 +63,7 @@ def mamba_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def
     apply(floats(weights[W_U]), 0, 0, E, D, x, 0, D, B, c, 0, E, False)
     apply(floats(weights[W_Z]), 0, 0, E, D, x, 0, D, B, z, 0, E, False)  # (1)
     if weights[FILTERS] != 0:
-        _convolve(E, weights[FILTERS], weights[BIAS], state[INPUTS], c, B)
+        convolve(c, E, E, weights[FILTERS], weights[BIAS], state[INPUTS], B, True)  # (2)
     else:
         for at in range(0, B * E, LANES):
             store_first(c, at, B * E - at, silu(load_first(c, at, B * E - at)))

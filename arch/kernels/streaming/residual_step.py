@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from numba import njit
 
+from arch.kernels.simd.activation import gelu
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fma, load_first, store_first
+from arch.kernels.simd.vector import LANES, load_first, store_first
 from arch.kernels.streaming.block_step import normalise
-from arch.kernels.streaming.recurrent_step import bias_of, copy
-from arch.kernels.training.gelu import gelu
-
-TAPS = 4
-"""Number of steps that the convolution reads."""
+from arch.kernels.streaming.recurrent_step import copy
+from arch.kernels.streaming.short_convolution_step import convolve
 
 
 @njit
@@ -38,21 +36,7 @@ def enter_step(D, connects, convolves, weights, inputs, x, u, stream, B):  # typ
     else:
         copy(x, B * D, u)
     if convolves:
-        filters, before = floats(weights[2]), floats(inputs)
-        for b in range(B):
-            oldest = b * (TAPS - 1) * D
-            for d in range(0, D, LANES):
-                count, first = D - d, oldest + d
-                now, last = load_first(u, b * D + d, count), load_first(before, first + 2 * D, count)
-                middle = load_first(before, first + D, count)
-                total = bias_of(weights[3], d, count)
-                total = fma(load_first(filters, d, count), load_first(before, first, count), total)
-                total = fma(load_first(filters, D + d, count), middle, total)
-                total = fma(load_first(filters, 2 * D + d, count), last, total)
-                store_first(u, b * D + d, count, fma(load_first(filters, 3 * D + d, count), now, total))  # (1)
-                store_first(before, first, count, middle)
-                store_first(before, first + D, count, last)
-                store_first(before, first + 2 * D, count, now)
+        convolve(u, D, D, weights[2], weights[3], inputs, B, False)  # (1)
 
 
 @njit

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from arch.kernels.cells import diagonal as cells
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.simd.activation import softplus
+from arch.kernels.simd.activation import gelu, softplus
 from arch.kernels.simd.matvec import apply, floats, row_sums
 from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 from arch.kernels.streaming.recurrent_step import bias_of
-from arch.kernels.training.gelu import gelu
+from arch.kernels.streaming.short_convolution_step import convolve
 
-TAPS = 4
-"""Number of steps that the convolution reads."""
 SHARPNESS = np.float32(8.0)
 """The constant in equation (5)."""
-
-
-@njit(forceinline=True)
-def _convolve(H, filters, bias, before, v, v_at):  # type: ignore[no-untyped-def]
-    """Replace v of one stream by u (2), and shift the inputs of the convolution.
-
-    Args:
-        H: Width.
-        filters: Array of w (4, H).
-        bias: Address of b_c (H,).
-        before: Array of the last three inputs of this stream, (3, H), from offset 0 on.
-        v, v_at: Array of v, and the offset of its first unit.
-    """
-    for unit in range(0, H, LANES):
-        count = H - unit
-        first, second = load_first(before, unit, count), load_first(before, H + unit, count)
-        third, now = load_first(before, 2 * H + unit, count), load_first(v, v_at + unit, count)
-        total = fma(load_first(filters, unit, count), first, bias_of(bias, unit, count))
-        total = fma(load_first(filters, H + unit, count), second, total)
-        total = fma(load_first(filters, 2 * H + unit, count), third, total)
-        store_first(v, v_at + unit, count, fma(load_first(filters, 3 * H + unit, count), now, total))
-        store_first(before, unit, count, second)
-        store_first(before, H + unit, count, third)
-        store_first(before, 2 * H + unit, count, now)
 
 
 @kernel(LAYER_SIGNATURE)
@@ -58,9 +31,7 @@ def rg_lru(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
     gated_at = 2 * B * H
     apply(floats(weights[0]), 0, weights[1], 2 * H, D, floats(x), 0, D, B, vg, 0, 2 * H, False)  # (1), (7)
     if weights[7] != 0:
-        for b in range(B):
-            before = floats(state[1] + 4 * b * (TAPS - 1) * H)
-            _convolve(H, floats(weights[7]), weights[8], before, vg, 2 * b * H)
+        convolve(vg, 2 * H, H, weights[7], weights[8], state[1], B, False)  # (2)
     for unit in range(0, H, LANES):
         count = H - unit
         c = splat(-SHARPNESS) * softplus(load_first(decay, unit, count))

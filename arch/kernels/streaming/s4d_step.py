@@ -14,13 +14,12 @@ from numba import njit
 
 from arch.kernels.cells.state_space import rotated
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.simd.activation import sigmoid
+from arch.kernels.simd.activation import gelu, sigmoid
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.panels import is_equal
 from arch.kernels.simd.vector import LANES, fma, load_first, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 from arch.kernels.streaming.recurrent_step import copy
-from arch.kernels.training.gelu import gelu
 
 STEP_LOG, A_LOG, A_IMAG, C, SKIP, W, BIAS = range(7)
 """Indices of the addresses of the weights, which have the names and shapes of `S4D`."""

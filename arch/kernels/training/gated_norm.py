@@ -1,4 +1,4 @@
-"""Norm and gate of the values that heads read: `gated_norm` of `arch/core/memory/heads.py`, and its derivatives.
+"""Norm and gate of the values that heads read: the norms of `arch/core/memory/heads.py`, and their derivatives.
 
 x are the numbers of one head: y, or silu(g) ⊙ y if the gate comes first. d· is the derivative of the loss with respect
 to ·. m are means over the head:
@@ -9,7 +9,7 @@ to ·. m are means over the head:
     dx = ρ (dz - m(dz) - z m(dz ⊙ z))            (3)  without m(dz) for an RMS norm
     dg = d(result) ⊙ n ⊙ silu'(g)                (4)  or dx ⊙ y ⊙ silu'(g) if the gate comes first
 
-The backward pass computes μ and ρ again.
+The backward pass computes μ and ρ again. Without a gate, x is y, and the result is n.
 """
 
 # Shape suffixes: R rows, C channels of all heads, V channels of a head, G gains: V or C
@@ -43,15 +43,16 @@ class Forward(NamedTuple):
     """Arguments of `forward_rows`.
 
     Args:
-        y, g: Values and inputs of the gate, (R, C).
+        y, g: Values (R, C), and inputs of the gate (R, C) or None.
         gain, offset: γ (G,), and o (C,) or None for an RMS norm.
         result: Gated values, (R, C), written.
         gates_first: Whether the gate comes before the norm.
         C, V, G: Channels of all heads and of one head, and number of gains.
+        epsilons: ε in units of `EPSILON`.
     """
 
     y: Tensor
-    g: Tensor
+    g: Tensor | None
     gain: Tensor
     offset: Tensor | None
     result: Tensor
@@ -59,30 +60,32 @@ class Forward(NamedTuple):
     C: int
     V: int
     G: int
+    epsilons: int
 
 
 class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        y, g, gain, offset, gates_first, C, V, G: As for `Forward`.
+        y, g, gain, offset, gates_first, C, V, G, epsilons: As for `Forward`.
         d_result: Gradient of the result, (R, C).
-        d_y, d_g: Gradients of `y` and `g`, (R, C), written.
+        d_y, d_g: Gradients of `y` and `g`, (R, C), written. None for a gate that is None.
         sums: Sums (2, C), added to: dγ and do per channel. `sum_rows` sets it for each share.
     """
 
     y: Tensor
-    g: Tensor
+    g: Tensor | None
     gain: Tensor
     offset: Tensor | None
     d_result: Tensor
     d_y: Tensor
-    d_g: Tensor
+    d_g: Tensor | None
     sums: Tensor | None
     gates_first: bool
     C: int
     V: int
     G: int
+    epsilons: int
 
 
 @njit(forceinline=True)
@@ -93,7 +96,7 @@ def _normed(y, g, at, count, gates_first):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _moments(y, g, at, V, gates_first, is_centred):  # type: ignore[no-untyped-def]
+def _moments(y, g, at, V, gates_first, is_centred, epsilons):  # type: ignore[no-untyped-def]
     """Return μ and ρ of (1) for the V numbers from offset `at` on."""
     total, squares, mean, per_number = splat(0.0), splat(0.0), np.float32(0), np.float32(1) / np.float32(V)
     if is_centred:
@@ -103,7 +106,7 @@ def _moments(y, g, at, V, gates_first, is_centred):  # type: ignore[no-untyped-d
     for v in range(0, V, LANES):
         apart = first_or(_normed(y, g, at + v, V - v, gates_first) - splat(mean), V - v, splat(0.0))
         squares = fma(apart, apart, squares)
-    return mean, np.float32(1) / np.float32(math.sqrt(lane_sum(squares) * per_number + np.float32(EPSILON)))
+    return mean, np.float32(1) / np.float32(math.sqrt(lane_sum(squares) * per_number + EPSILON * np.float32(epsilons)))
 
 
 @kernel(ROWS_SIGNATURE)
@@ -111,22 +114,18 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last`."""
     args = arguments_at(record, Forward)
     C, V, gates_first, is_centred = args.C, args.V, args.gates_first != 0, args.offset != 0
-    y, g, gain, offset, result = (
-        floats(args.y),
-        floats(args.g),
-        floats(args.gain),
-        floats(args.offset),
-        floats(args.result),
-    )
+    gates_last = args.g != 0 and not gates_first
+    y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
+    result = floats(args.result)
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
-            mean, scale = _moments(y, g, at, V, gates_first, is_centred)
+            mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
             for v in range(0, V, LANES):
                 count = V - v
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 n = fma(z, load_first(gain, own + v, count), load_first(offset, head + v, count if is_centred else 0))
-                if not gates_first:
+                if gates_last:
                     n = n * silu(load_first(g, at + v, count))
                 store_first(result, at + v, count, n)  # (1)
 
@@ -136,19 +135,20 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_y` and `d_g`, and add the gradients of gain and offset to `sums`, for rows `first` to `last`."""
     args = arguments_at(record, Backward)
     C, V, gates_first, is_centred = args.C, args.V, args.gates_first != 0, args.offset != 0
+    gates_last = args.g != 0 and not gates_first
     y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
     d_result, d_y, d_g, sums = floats(args.d_result), floats(args.d_y), floats(args.d_g), floats(args.sums)
     per_number = np.float32(1) / np.float32(V)
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
-            mean, scale = _moments(y, g, at, V, gates_first, is_centred)
+            mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
             total, product = splat(0.0), splat(0.0)
             for v in range(0, V, LANES):
                 count = V - v
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 dn = load_first(d_result, at + v, count)
-                if not gates_first:
+                if gates_last:
                     dn = dn * silu(load_first(g, at + v, count))
                 channel = head + v
                 store_first(sums, channel, count, fma(dn, z, load_first(sums, channel, count)))  # (2)
@@ -159,32 +159,49 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
             along = splat(lane_sum(product) * per_number)
             for v in range(0, V, LANES):
-                count, gate = V - v, load_first(g, at + v, V - v)
-                numbers, gains = load_first(y, at + v, count), load_first(gain, own + v, count)
+                count, gains = V - v, load_first(gain, own + v, V - v)
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
-                d = load_first(d_result, at + v, count)
-                dn = d if gates_first else d * silu(gate)
+                dn = load_first(d_result, at + v, count)
+                if gates_last:
+                    gate = load_first(g, at + v, count)
+                    n = fma(z, gains, load_first(offset, head + v, count if is_centred else 0))
+                    store_first(d_g, at + v, count, dn * n * silu_slope(gate))  # (4)
+                    dn = dn * silu(gate)
                 dx = splat(scale) * (dn * gains - of_mean - along * z)  # (3)
                 if gates_first:
-                    store_first(d_y, at + v, count, dx * silu(gate))
+                    gate, numbers = load_first(g, at + v, count), load_first(y, at + v, count)
                     store_first(d_g, at + v, count, dx * numbers * silu_slope(gate))  # (4)
-                else:
-                    n = fma(z, gains, load_first(offset, head + v, count if is_centred else 0))
-                    store_first(d_y, at + v, count, dx)
-                    store_first(d_g, at + v, count, d * n * silu_slope(gate))  # (4)
+                    dx = dx * silu(gate)
+                store_first(d_y, at + v, count, dx)
+
+
+class Form(NamedTuple):
+    """What the norm is.
+
+    Args:
+        heads: Number of heads: each has C / heads channels.
+        is_gated, gates_first: Whether there is a gate, and whether it comes before the norm.
+        is_centred: Whether it is a group norm, with an offset.
+        epsilons: ε in units of `EPSILON`.
+    """
+
+    heads: int
+    is_gated: bool
+    gates_first: bool
+    is_centred: bool
+    epsilons: int
 
 
 class GatedNorm(torch.autograd.Function):
-    """The map from y and g (R, C), γ (G,) and, for a group norm, o (C,) to the results (R, C)."""
+    """The map from y (R, C), γ (G,), g (R, C) if there is a gate, and o (C,) of a group norm to the results (R, C)."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, heads: int, gates_first: bool, *inputs: Tensor) -> Tensor:
-        y_RC, g_RC, gain_G, *offset = inputs
-        (R, C), o_RC = y_RC.shape, torch.empty_like(y_RC)
-        sizes = (gates_first, C, C // heads, len(gain_G))
-        arguments = Forward(y_RC, g_RC, gain_G, offset[0] if offset else None, o_RC, *sizes)
-        run_rows(forward_rows, arguments, R, R * C)
-        ctx.reference, ctx.sizes = reference, sizes
+    def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
+        (y_RC, gain_G, g_RC, offset_C), o_RC = _all(form, inputs), torch.empty_like(inputs[0])
+        R, C = y_RC.shape
+        sizes = (form.gates_first, C, C // form.heads, len(gain_G), form.epsilons)
+        run_rows(forward_rows, Forward(y_RC, g_RC, gain_G, offset_C, o_RC, *sizes), R, R * C)
+        ctx.reference, ctx.form, ctx.sizes = reference, form, sizes
         ctx.save_for_backward(*inputs)
         return o_RC
 
@@ -193,25 +210,32 @@ class GatedNorm(torch.autograd.Function):
     def backward(ctx: Any, d_o_RC: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         if needs_reference(d_o_RC):
-            return None, None, None, *reference_gradients(ctx.reference, inputs, (d_o_RC,))
-        y_RC, g_RC, gain_G, *offset = inputs
-        (R, C), sizes = y_RC.shape, ctx.sizes
-        d_y_RC, d_g_RC = torch.empty_like(y_RC), torch.empty_like(g_RC)
-        given = (y_RC, g_RC, gain_G, offset[0] if offset else None, d_o_RC, d_y_RC, d_g_RC)
-        sums_2C = sum_rows(backward_rows, Backward._make([*given, None, *sizes]), R, 2 * R * C, (2, C))
-        d_gain_G = sums_2C[0].view(-1, len(gain_G)).sum(0)
-        return None, None, None, d_y_RC, d_g_RC, d_gain_G, *([sums_2C[1]] if offset else [])
+            return None, None, *reference_gradients(ctx.reference, inputs, (d_o_RC,))
+        y_RC, gain_G, g_RC, offset_C = _all(ctx.form, inputs)
+        (R, C), d_y_RC = y_RC.shape, torch.empty_like(y_RC)
+        d_g_RC = None if g_RC is None else torch.empty_like(g_RC)
+        arguments = Backward(y_RC, g_RC, gain_G, offset_C, d_o_RC, d_y_RC, d_g_RC, None, *ctx.sizes)
+        sums_2C = sum_rows(backward_rows, arguments, R, 2 * R * C, (2, C))
+        d_gain_G, d_offset_C = sums_2C[0].view(-1, len(gain_G)).sum(0), None if offset_C is None else sums_2C[1]
+        found = (d_y_RC, d_gain_G, d_g_RC, d_offset_C)
+        return None, None, *(gradient for gradient in found if gradient is not None)
 
 
-def gated_norm(reference: Reference, heads: int, gates_first: bool, *inputs: Tensor) -> Tensor:
-    """Return the gated values (R, C), by `GatedNorm`.
+def _all(form: Form, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Return y, γ, g and o, with None for those that are absent."""
+    y_RC, gain_G, *others = inputs
+    g_RC = others.pop(0) if form.is_gated else None
+    return y_RC, gain_G, g_RC, others.pop(0) if form.is_centred else None
+
+
+def gated_norm(reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
+    """Return the normed and gated values (R, C), by `GatedNorm`.
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        heads: Number of heads: each has C / heads channels.
-        gates_first: Whether the gate comes before the norm.
-        inputs: y and g (R, C), γ (V,) or (C,), and o (C,) for a group norm.
+        form: What the norm is.
+        inputs: y (R, C), γ (V,) or (C,), g (R, C) if there is a gate, and o (C,) for a group norm.
     """
     contiguous = [tensor.contiguous() for tensor in inputs]
-    o_RC: Tensor = GatedNorm.apply(reference, heads, gates_first, *contiguous)  # type: ignore[no-untyped-call]
+    o_RC: Tensor = GatedNorm.apply(reference, form, *contiguous)  # type: ignore[no-untyped-call]
     return o_RC

@@ -16,32 +16,16 @@ W x and dp are stored for one chunk of steps at a time. Those of a whole sequenc
 W x and dp through memory takes as long as computing them.
 """
 
-# Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
+# Letters: T time, B batch, D input width, H hidden width, G = 4H gate rows
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
-from torch import Tensor
 
 from arch.kernels.cells.gated import lstm as cell
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
-from arch.kernels.runtime.launch import (
-    CONTIGUOUS,
-    Reference,
-    needs_gradients,
-    needs_reference,
-    of_blocks,
-    reference_gradients,
-    run_rows,
-    sum_rows,
-    without_autocast,
-)
-from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import tanh
-from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
@@ -57,69 +41,10 @@ from arch.kernels.training.chunked import (
     steps_at_once,
     stride_of,
 )
+from arch.kernels.training.four_gates import Backward, Forward, Kernels
 
-
-class Forward(NamedTuple):
-    """Arguments of `forward_rows`.
-
-    Args:
-        x, W, bias, U: Inputs (T, B, D), W (G, D), b (G,) and U (G, H).
-        h_0, c_0: Initial state, (B, H).
-        outputs: Outputs, (T, B, H), written.
-        gates: Receives i, f, g and o (T, B, G) if `saves` is true.
-        cells: Receives c' of all steps (T, B, H) if `saves` is true, else the last c' (1, B, H).
-        saves: Whether to write `gates` and all of `cells`.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-    """
-
-    x: Tensor
-    W: Tensor
-    bias: Tensor
-    U: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    outputs: Tensor
-    gates: Tensor
-    cells: Tensor
-    saves: bool
-    T: int
-    B: int
-    D: int
-    H: int
-
-
-class Backward(NamedTuple):
-    """Arguments of `backward_rows`.
-
-    Args:
-        x, W, U: Inputs (T, B, D), W (G, D) and U (G, H).
-        h_0, c_0: Initial state, (B, H).
-        outputs, gates, cells: What `forward_rows` wrote if `saves` was true: (T, B, H), (T, B, G) and (T, B, H).
-        d_outputs: Gradient of `outputs`, (T, B, H).
-        d_h, d_c: Gradients of the last state, (B, H). Receive those of the initial state.
-        d_x: Gradient of `x`, (T, B, D), written, or None if it is not needed.
-        sums: Sums (D + H + 1, 4 · padded), added to: transposed dW, transposed dU and db. `padded` is H rounded up to
-            whole vectors. `sum_rows` sets it for each share.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-    """
-
-    x: Tensor
-    W: Tensor
-    U: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    outputs: Tensor
-    gates: Tensor
-    cells: Tensor
-    d_outputs: Tensor
-    d_h: Tensor
-    d_c: Tensor
-    d_x: Tensor | None
-    sums: Tensor | None
-    T: int
-    B: int
-    D: int
-    H: int
+SAVED = 4
+"""Numbers per unit and step in `gates`: i, f, g and o."""
 
 
 @kernel(ROWS_SIGNATURE)
@@ -127,7 +52,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the outputs of rows `first` to `last` of the batch, for the `Forward` at the address `record`."""
     args = arguments_at(record, Forward)
     T, B, D, H, saves = args.T, args.B, args.D, args.H, args.saves
-    bypass = bypasses_cache(args.gates, T, B, 4 * H, H)
+    bypass = bypasses_cache(args.gates, T, B, SAVED * H, H)
     x, W, bias, U = floats(args.x), floats(args.W), floats(args.bias), floats(args.U)
     h_0, c_0, outputs = floats(args.h_0), floats(args.c_0), floats(args.outputs)
     gates, cells = floats(args.gates), floats(args.cells)
@@ -221,80 +146,5 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))
 
 
-class Scan(torch.autograd.Function):
-    """The map from x, the weights and the initial state to outputs (T, B, H), h_T (B, H) and c_T (B, H).
-
-    Its arguments are x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        x_TBD, W_GD, b_G, U_GH, h_BH, c_BH = inputs
-        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        outputs_TBH, cells_TBH = x_TBD.new_empty(T, B, H), x_TBD.new_empty(T if saves else 1, B, H)
-        gates_TBG = x_TBD.new_empty(T if saves else 0, B, 4 * H)
-        arguments = Forward(
-            x=x_TBD,
-            W=W_GD,
-            bias=b_G,
-            U=U_GH,
-            h_0=h_BH,
-            c_0=c_BH,
-            outputs=outputs_TBH,
-            gates=gates_TBG,
-            cells=cells_TBH,
-            saves=saves,
-            T=T,
-            B=B,
-            D=D,
-            H=H,
-        )
-        run_rows(forward_rows, arguments, B, 4 * T * B * H * (D + H) // TILED, ROWS)
-        ctx.reference = reference
-        ctx.save_for_backward(*inputs, outputs_TBH, gates_TBG, cells_TBH)
-        return outputs_TBH, outputs_TBH[-1].clone(), cells_TBH[-1].clone()
-
-    @staticmethod
-    @without_autocast
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBH, gates_TBG, cells_TBH = ctx.saved_tensors
-        if needs_reference(*gradients):
-            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        x_TBD, W_GD, _, U_GH, h_BH, c_BH = inputs
-        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        d_h_BH, d_c_BH = (gradient.clone(memory_format=CONTIGUOUS) for gradient in gradients[1:])
-        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
-        arguments = Backward(
-            x=x_TBD,
-            W=W_GD,
-            U=U_GH,
-            h_0=h_BH,
-            c_0=c_BH,
-            outputs=outputs_TBH,
-            gates=gates_TBG,
-            cells=cells_TBH,
-            d_outputs=gradients[0],
-            d_h=d_h_BH,
-            d_c=d_c_BH,
-            d_x=d_x_TBD,
-            sums=None,
-            T=T,
-            B=B,
-            D=D,
-            H=H,
-        )
-        shape, work = (D + H + 1, 4 * panels_of(H) * LANES), 4 * T * B * H * (D + H) // TILED
-        sums = sum_rows(backward_rows, arguments, B, work, shape)
-        d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))
-        return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH
-
-
-def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (T, B, H), h_T (B, H) and c_T (B, H), by `Scan`.
-
-    Args:
-        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        inputs: x (T, B, D), W (G, D), b (G,), U (G, H), h_0 (B, H) and c_0 (B, H).
-    """
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
-    return outputs
+KERNELS = Kernels(forward_rows, backward_rows, SAVED)
+"""The kernels for `four_gates.scan`."""

@@ -1,10 +1,10 @@
-"""The second half of a residual block: the residual sum and the MLP. The first half begins with a norm.
+"""The two halves of a residual block around its layer: a norm before it; the residual sum and the MLP after it.
 
     n = norm(x)                                     (0)
     y = x + W_o a + b_o                             (1)  a `transformer` projects the attention output a; else y = x + a
     z = y + W_2 gelu(W_1 norm(y) + b_1) + b_2       (2)  followed by a final norm in the last block
 
-torch computes the matrix products. All operations between two products run in one pass (`layer_norm.py`, `gelu.py`).
+The kernels are in `layer_norm.py` and `residual_mlp.py`. torch computes the product with W_o.
 """
 
 # Shape suffixes: B batch, T time, Y rows of all sequences, D model width, E MLP width, M two moments
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, without_autocast
-from arch.kernels.training import gelu
-from arch.kernels.training.layer_norm import add, denormalise, normalise
+from arch.kernels.training import residual_mlp
+from arch.kernels.training.layer_norm import denormalise, normalise
 
 
 class NormalisedRows(torch.autograd.Function):
@@ -27,7 +27,7 @@ class NormalisedRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, x_BTD: Tensor, gain_D: Tensor, offset_D: Tensor) -> Tensor:
-        _, normal_YD, moments_YM = normalise(x_BTD.reshape(-1, x_BTD.shape[2]), gain_D, offset_D)
+        normal_YD, moments_YM = normalise(x_BTD.reshape(-1, x_BTD.shape[2]), gain_D, offset_D)
         ctx.reference = reference
         ctx.save_for_backward(x_BTD, gain_D, offset_D, moments_YM)
         return torch.ops.aten._unsafe_view(normal_YD, x_BTD.shape)  # type: ignore[no-any-return]
@@ -39,8 +39,8 @@ class NormalisedRows(torch.autograd.Function):
         if needs_reference(d_n_BTD):
             return None, *reference_gradients(ctx.reference, [x_BTD, gain_D, offset_D], [d_n_BTD])
         x_YD = x_BTD.reshape(-1, x_BTD.shape[2])
-        d_x_YD, sums_4D = denormalise(d_n_BTD.reshape(x_YD.shape), x_YD, moments_YM, gain_D)
-        return None, d_x_YD.view(x_BTD.shape), sums_4D[0], sums_4D[1]
+        d_x_YD, sums_2D = denormalise(d_n_BTD.reshape(x_YD.shape), x_YD, moments_YM, gain_D)
+        return None, d_x_YD.view(x_BTD.shape), sums_2D[0], sums_2D[1]
 
 
 class ResidualMLP(torch.autograd.Function):
@@ -54,58 +54,34 @@ class ResidualMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, reference: Reference, projects: bool, *inputs: Tensor) -> Tensor:
         x_BTD, a_BTD, *weights = inputs
-        projection, (gain_D, offset_D, W_1, b_1, W_2, b_2, *final) = _split(weights, projects)
+        projection, of_mlp = _split(weights, projects)
         x_YD, a_YD = x_BTD.reshape(-1, x_BTD.shape[2]), a_BTD.reshape(-1, x_BTD.shape[2])
-        product_YD, bias_D = (a_YD @ projection[0].T, projection[1]) if projects else (a_YD, torch.zeros_like(gain_D))
-        y_YD, normal_YD, moments_YM = normalise(x_YD, gain_D, offset_D, product_YD, bias_D)  # (1)
-        slope_YE = normal_YD @ W_1.T
-        wide_YE = gelu.apply(slope_YE, b_1)
-        product_YD = wide_YE @ W_2.T
-        saved = [a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE]
-        if final:
-            sum_YD, z_YD, final_YM = normalise(y_YD, final[0], final[1], product_YD, b_2)  # (2)
-            saved += [sum_YD, final_YM]
-        else:
-            z_YD = add(y_YD, product_YD, b_2)
+        product_YD, bias_D = (a_YD @ projection[0].T, projection[1]) if projects else (a_YD, None)
+        y_YD, total_YD, z_YD = residual_mlp.advance(x_YD, product_YD, bias_D, of_mlp)
         ctx.reference, ctx.projects = reference, projects
-        ctx.save_for_backward(*inputs, *saved)
-        ctx.inputs = len(inputs)
+        # without a final norm, the sum is the output, which may be changed in place, and is not needed
+        ctx.save_for_backward(*inputs, y_YD, None if of_mlp.final_gain is None else total_YD)
         # not marked as a view, so that torch allows changes in place
         return torch.ops.aten._unsafe_view(z_YD, x_BTD.shape)  # type: ignore[no-any-return]
 
     @staticmethod
     @without_autocast
     def backward(ctx: Any, d_z_BTD: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors  # torch allows one access: each one unpacks a checkpoint
-        inputs, saved = tensors[: ctx.inputs], tensors[ctx.inputs :]
+        *inputs, y_YD, total_YD = ctx.saved_tensors  # torch allows one access: each one unpacks a checkpoint
         if needs_reference(d_z_BTD):
             return None, None, *reference_gradients(ctx.reference, inputs, [d_z_BTD])
-        x_BTD, _, *weights = inputs
-        projection, (gain_D, _, W_1, _, W_2, _, *final) = _split(weights, ctx.projects)
-        a_YD, y_YD, normal_YD, moments_YM, slope_YE, wide_YE, *of_final = saved
-        d_z_YD, of_final_norm = d_z_BTD.reshape(y_YD.shape), d_z_BTD.new_empty(0, len(gain_D))
-        if final:
-            d_z_YD, sums_4D = denormalise(d_z_YD, of_final[0], of_final[1], final[0])
-            of_final_norm = sums_4D[:2]
-        d_W_2 = (wide_YE.T @ d_z_YD).T
-        d_wide_YE = d_z_YD @ W_2
-        d_b_1 = gelu.go_back(slope_YE, d_wide_YE)
-        d_W_1 = (normal_YD.T @ d_wide_YE).T
-        d_y_YD, sums_4D = denormalise(d_wide_YE @ W_1, y_YD, moments_YM, gain_D, d_z_YD)
-        d_gain_D, d_offset_D, d_b_2, d_b_o = sums_4D
-        of_projection = ((a_YD.T @ d_y_YD).T, d_b_o) if projection else ()
+        x_BTD, a_BTD, *weights = inputs
+        projection, of_mlp = _split(weights, ctx.projects)
+        d_y_YD, d_b_o, of_weights = residual_mlp.go_back(d_z_BTD.reshape(y_YD.shape), y_YD, total_YD, of_mlp)
         d_a_YD = d_y_YD @ projection[0] if projection else d_y_YD
+        of_projection = ((a_BTD.reshape(y_YD.shape).T @ d_y_YD).T, d_b_o) if projection else ()
         d_x_BTD, d_a_BTD = d_y_YD.view(x_BTD.shape), d_a_YD.view(x_BTD.shape)
-        return (
-            *(None, None, d_x_BTD, d_a_BTD, *of_projection),
-            *(d_gain_D, d_offset_D, d_W_1, d_b_1, d_W_2, d_b_2),
-            *of_final_norm,
-        )
+        return None, None, d_x_BTD, d_a_BTD, *of_projection, *of_weights
 
 
-def _split(weights: list[Tensor], projects: bool) -> tuple[list[Tensor], list[Tensor]]:
+def _split(weights: list[Tensor], projects: bool) -> tuple[list[Tensor], residual_mlp.Weights]:
     """Return the weights of the projection, which may be none, and the others."""
-    return (weights[:2], weights[2:]) if projects else ([], weights)
+    return (weights[:2] if projects else []), residual_mlp.Weights(*weights[2 if projects else 0 :])
 
 
 def normalise_rows(reference: Reference, x_BTD: Tensor, gain_D: Tensor, offset_D: Tensor) -> Tensor:

@@ -137,7 +137,8 @@ class Heads(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x_BTD, gain_D, offset_D, W_GD, b_G = inputs
         B, T, D = x_BTD.shape
-        x_YD, normal_YD, moments_YM = normalise(x_BTD.reshape(B * T, D), gain_D, offset_D)
+        x_YD = x_BTD.reshape(B * T, D)
+        normal_YD, moments_YM = normalise(x_YD, gain_D, offset_D)
         qkv_YG = normal_YD @ W_GD.T
         parts = tuple(x_BTD.new_empty(B, heads, T, D // heads) for _ in range(3))
         _move(qkv_YG, b_G, parts, rotary_TJ, back=False)
@@ -155,8 +156,8 @@ class Heads(torch.autograd.Function):
         d_qkv_YG, sums_BG = x_BTD.new_empty(len(x_YD), len(b_G)), x_BTD.new_empty(len(x_BTD), len(b_G))
         _move(d_qkv_YG, sums_BG, gradients, ctx.rotary_TJ, back=True)
         d_W_GD = (normal_YD.T @ d_qkv_YG).T
-        d_x_YD, sums_4D = denormalise(d_qkv_YG @ W_GD, x_YD, moments_YM, gain_D)
-        return None, None, None, d_x_YD.view_as(x_BTD), sums_4D[0], sums_4D[1], d_W_GD, sums_BG.sum(0)
+        d_x_YD, sums_2D = denormalise(d_qkv_YG @ W_GD, x_YD, moments_YM, gain_D)
+        return None, None, None, d_x_YD.view_as(x_BTD), sums_2D[0], sums_2D[1], d_W_GD, sums_BG.sum(0)
 
 
 def _move(qkv_YG: Tensor, bias: Tensor, parts: tuple[Tensor, ...], rotary_TJ: Tensor | None, back: bool) -> None:

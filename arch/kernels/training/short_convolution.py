@@ -1,26 +1,30 @@
-"""Short convolution with SiLU and unit vectors over a whole sequence, and its gradients.
+"""Short convolution over a whole sequence, with SiLU and unit vectors if asked, and its gradients.
 
-Equations (1) to (3) are those of `arch/core/memory/short_convolution.py`.
+Equations (1) to (3) are those of `arch/core/convolution.py`.
 d· is the derivative of the loss with respect to ·. n = ρ s are the results. ρ is 1 for channels that are not scaled:
 
     ds = ρ (dn - n Σ n dn)  for scaled channels, else dn     (4)  the sum is over a head
-    dc = ds σ(c) (1 + c (1 - σ(c)))                          (5)
-    dx_s = Σ_k w_k ⊙ dc_(s+3-k)                              (6)  dc is 0 outside the sequence
-    dw_k = Σ_s x_s ⊙ dc_(s+3-k),  db = Σ_t dc_t              (7)
+    dc = ds σ(c) (1 + c (1 - σ(c))),  or ds without SiLU     (5)
+    du_s = Σ_k w_k ⊙ dc_(s+3-k)                              (6)  dc is 0 outside the sequence
+    dw_k = Σ_s u_s ⊙ dc_(s+3-k),  db = Σ_t dc_t              (7)
 
-The backward pass computes c again instead of keeping it. First it writes ds of scaled channels in the place of dx.
+The inputs of four steps stay in registers, and so do the gradients. The backward pass computes c again instead of
+keeping it. First it writes ds of scaled channels in the place of du. Sequences lie in memory with the batch first or
+with the time first. The result lies as its input does.
 """
 
-# Shape suffixes: B batch, T time, L taps, C channels, K head width
+# Shape suffixes: X, Y batch and time in either order, B batch, T time, L taps, C channels, K head width
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import torch
+from numba import njit
 from torch import Tensor
 
-from arch.kernels.cells.short_convolution import convolve, scale_to_unit
+from arch.kernels.cells.short_convolution import convolve as cell
+from arch.kernels.cells.short_convolution import scale_to_unit
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     Reference,
@@ -30,64 +34,117 @@ from arch.kernels.runtime.launch import (
     sum_rows,
     without_autocast,
 )
+from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 from arch.kernels.training.layer_norm import add_first
 
-TAPS = 4
-"""Number of steps that the convolution reads."""
+
+class Form(NamedTuple):
+    """What the convolution is.
+
+    Args:
+        time: The dimension of the inputs that is the time, 0 or 1.
+        activates: Whether SiLU follows.
+        unit_channels: Number of first channels that are scaled to norm 1 per head. It is 0 without SiLU.
+        head_width: Channels per head.
+    """
+
+    time: int
+    activates: bool
+    unit_channels: int
+    head_width: int
+
+
+class Sizes(NamedTuple):
+    """The sizes that both passes read.
+
+    Args:
+        activates, unit_channels, K: See `Form`. K is `head_width`.
+        T, C: Steps and channels.
+        row_stride, step_stride: Distances between rows of the batch and between steps of `u`, in units of C.
+    """
+
+    activates: bool
+    unit_channels: int
+    K: int
+    T: int
+    C: int
+    row_stride: int
+    step_stride: int
 
 
 class Forward(NamedTuple):
     """Arguments of `forward_rows`.
 
     Args:
-        x, before: Inputs (B, T, C) and the three before them (B, 3, C).
-        filters, bias: w (4, C), and b (C,) or None.
-        n: Results (B, T, C), written.
+        u, before: Inputs (B, T, C) or (T, B, C), and the three before them (B, 3, C), oldest first.
+        filters, bias: w (4, C), oldest input first, and b (C,) or None.
+        n: Results in the layout of `u`, written.
         scales: ρ of each scaled head (B, T, unit_channels / K), written, or None if no channel is scaled.
-        unit_channels, K: Number of channels that are scaled, and channels per head.
-        T, C: Steps and channels.
+        activates, unit_channels, K, T, C, row_stride, step_stride: See `Sizes`.
     """
 
-    x: Tensor
+    u: Tensor
     before: Tensor
     filters: Tensor
     bias: Tensor | None
     n: Tensor
     scales: Tensor | None
+    activates: bool
     unit_channels: int
     K: int
     T: int
     C: int
+    row_stride: int
+    step_stride: int
 
 
 class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        x, before, filters, bias, n, scales: As for `Forward`.
-        d_n: Gradient of the results, (B, T, C).
-        d_x, d_before: Gradients of `x` and `before`, written.
+        u, before, filters, bias, scales: As for `Forward`.
+        n: Results, or None if no channel is scaled.
+        d_n: Gradient of the results, in their layout.
+        d_u, d_before: Gradients of `u` and `before`, written.
         sums: Sums (5, C), added to: dw and db. `sum_rows` sets it for each share.
-        unit_channels, K, T, C: As for `Forward`.
+        activates, unit_channels, K, T, C, row_stride, step_stride: See `Sizes`.
     """
 
-    x: Tensor
+    u: Tensor
     before: Tensor
     filters: Tensor
     bias: Tensor | None
-    n: Tensor
+    n: Tensor | None
     scales: Tensor | None
     d_n: Tensor
-    d_x: Tensor
+    d_u: Tensor
     d_before: Tensor
     sums: Tensor | None
+    activates: bool
     unit_channels: int
     K: int
     T: int
     C: int
+    row_stride: int
+    step_stride: int
+
+
+@njit(forceinline=True)
+def _filters(filters, channel, C):  # type: ignore[no-untyped-def]
+    """Return w of LANES channels, that of the oldest input first."""
+    count = C - channel
+    w_0, w_1 = load_first(filters, channel, count), load_first(filters, C + channel, count)
+    return w_0, w_1, load_first(filters, 2 * C + channel, count), load_first(filters, 3 * C + channel, count)
+
+
+@njit(forceinline=True)
+def _before(before, row, channel, C):  # type: ignore[no-untyped-def]
+    """Return the three inputs of LANES channels before the first step, oldest first."""
+    count, at = C - channel, row * (CONV_STEPS - 1) * C + channel
+    return load_first(before, at, count), load_first(before, at + C, count), load_first(before, at + 2 * C, count)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -95,25 +152,24 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last` of the batch."""
     args = arguments_at(record, Forward)
     T, C, K, n, scales = args.T, args.C, args.K, floats(args.n), floats(args.scales)
-    x, before, filters, biases = floats(args.x), floats(args.before), floats(args.filters), floats(args.bias)
-    heads = args.unit_channels // K
+    u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
+    heads, activates = args.unit_channels // K, args.activates != 0
     for row in range(first, last):
         for channel in range(0, C, LANES):
-            count, at = C - channel, row * (TAPS - 1) * C + channel
-            w_0, w_1 = load_first(filters, channel, count), load_first(filters, C + channel, count)
-            w_2, w_3 = load_first(filters, 2 * C + channel, count), load_first(filters, 3 * C + channel, count)
+            count = C - channel
+            w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
             bias = load_first(biases, channel, count if args.bias != 0 else 0)
-            oldest, older = load_first(before, at, count), load_first(before, at + C, count)
-            latest = load_first(before, at + 2 * C, count)
+            oldest, older, latest = _before(before, row, channel, C)
             for t in range(T):
-                step = (row * T + t) * C + channel
-                now = load_first(x, step, count)
-                c = convolve(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
-                store_first(n, step, count, silu(c))  # (2)
+                step = (row * args.row_stride + t * args.step_stride) * C + channel
+                now = load_first(u, step, count)
+                c = cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
+                store_first(n, step, count, silu(c) if activates else c)  # (2)
                 oldest, older, latest = older, latest, now
         for t in range(T if heads > 0 else 0):
             for head in range(heads):
-                squares, begin = splat(0.0), (row * T + t) * C + head * K
+                begin = (row * args.row_stride + t * args.step_stride) * C + head * K
+                squares = splat(0.0)
                 for channel in range(0, K, LANES):
                     s = load_first(n, begin + channel, K - channel)
                     squares = fma(s, s, squares)
@@ -126,50 +182,49 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
 
 @kernel(ROWS_SIGNATURE)
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
-    """Write `d_x` and `d_before`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch."""
+    """Write `d_u` and `d_before`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch."""
     args = arguments_at(record, Backward)
-    T, C, K, n, d_n, d_x = args.T, args.C, args.K, floats(args.n), floats(args.d_n), floats(args.d_x)
-    x, before, filters, biases = floats(args.x), floats(args.before), floats(args.filters), floats(args.bias)
+    T, C, K, n, d_n, d_u = args.T, args.C, args.K, floats(args.n), floats(args.d_n), floats(args.d_u)
+    u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
     scales, d_before, sums = floats(args.scales), floats(args.d_before), floats(args.sums)
-    heads, zero = args.unit_channels // K, splat(0.0)
+    heads, activates, zero = args.unit_channels // K, args.activates != 0, splat(0.0)
     for row in range(first, last):
         for t in range(T if heads > 0 else 0):
             for head in range(heads):
-                products, begin = zero, (row * T + t) * C + head * K
+                begin = (row * args.row_stride + t * args.step_stride) * C + head * K
+                products = zero
                 for channel in range(0, K, LANES):
                     at, count = begin + channel, K - channel
                     products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
                 along, scale = splat(lane_sum(products)), splat(scales[(row * T + t) * heads + head])
                 for channel in range(0, K, LANES):
                     at, count = begin + channel, K - channel
-                    ds = scale * (load_first(d_n, at, count) - along * load_first(n, at, count))  # (4)
-                    store_first(d_x, at, count, ds)
+                    ds = load_first(d_n, at, count) - load_first(n, at, count) * along
+                    store_first(d_u, at, count, ds * scale)  # (4)
         for channel in range(0, C, LANES):
-            count, at = C - channel, row * (TAPS - 1) * C + channel
-            scaled = args.unit_channels - channel  # ds of these channels is in d_x, that of the others is dn
-            w_0, w_1 = load_first(filters, channel, count), load_first(filters, C + channel, count)
-            w_2, w_3 = load_first(filters, 2 * C + channel, count), load_first(filters, 3 * C + channel, count)
+            count, scaled = C - channel, args.unit_channels - channel
+            w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
             bias = load_first(biases, channel, count if args.bias != 0 else 0)
-            oldest, older = load_first(before, at, count), load_first(before, at + C, count)
-            latest = load_first(before, at + 2 * C, count)
+            oldest, older, latest = _before(before, row, channel, C)
             d_w0, d_w1, d_w2, d_w3, d_b = zero, zero, zero, zero, zero
             dc_0, dc_1, dc_2 = zero, zero, zero  # dc of the last three steps
-            for t in range(T + TAPS - 1):
+            for t in range(T + CONV_STEPS - 1):
                 dc_3, now = zero, zero
                 if t < T:
-                    step = (row * T + t) * C + channel
-                    now = load_first(x, step, count)
-                    ds = first_or(load_first(d_x, step, scaled), scaled, load_first(d_n, step, count))
-                    c = convolve(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)
-                    dc_3 = ds * silu_slope(c)  # (5)
+                    step = (row * args.row_stride + t * args.step_stride) * C + channel
+                    now = load_first(u, step, count)
+                    dc_3 = first_or(load_first(d_u, step, scaled), scaled, load_first(d_n, step, count))
+                    if activates:
+                        dc_3 = dc_3 * silu_slope(cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now))  # (5)
                     d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)
                     d_w2, d_w3 = fma(latest, dc_3, d_w2), fma(now, dc_3, d_w3)
                     d_b += dc_3
                 d = fma(w_3, dc_0, w_2 * dc_1) + fma(w_1, dc_2, w_0 * dc_3)  # (6)
-                if t < TAPS - 1:
-                    store_first(d_before, at + t * C, count, d)
+                if t < CONV_STEPS - 1:
+                    store_first(d_before, (row * (CONV_STEPS - 1) + t) * C + channel, count, d)
                 else:
-                    store_first(d_x, (row * T + t - TAPS + 1) * C + channel, count, d)
+                    written = row * args.row_stride + (t - CONV_STEPS + 1) * args.step_stride
+                    store_first(d_u, written * C + channel, count, d)
                 dc_0, dc_1, dc_2 = dc_1, dc_2, dc_3
                 oldest, older, latest = older, latest, now
             add_first(sums, channel, count, d_w0)
@@ -179,60 +234,51 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             add_first(sums, 4 * C + channel, count, d_b)
 
 
-class Scan(torch.autograd.Function):
-    """The map from x, the inputs before, the filters and the bias, if there is one, to the results (B, T, C)."""
+def _sizes(form: Form, u_XYC: Tensor) -> Sizes:
+    """Return the sizes for contiguous inputs."""
+    X, Y, C = u_XYC.shape
+    T, row_stride, step_stride = (X, 1, Y) if form.time == 0 else (Y, Y, 1)
+    return Sizes(*form[1:], T=T, C=C, row_stride=row_stride, step_stride=step_stride)
+
+
+class Convolution(torch.autograd.Function):
+    """The map from u, the inputs before, the filters and the bias, if there is one, to the results in u's layout."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, unit_channels: int, head_width: int, *inputs: Tensor) -> Tensor:
-        x_BTC, before_BLC, w_LC, *bias = inputs
-        B, T, C = x_BTC.shape
-        n_BTC, heads = torch.empty_like(x_BTC), unit_channels // head_width
-        scales_BTN = x_BTC.new_empty(B, T, heads) if heads else None
-        b_C = bias[0] if bias else None
-        arguments = Forward(x_BTC, before_BLC, w_LC, b_C, n_BTC, scales_BTN, unit_channels, head_width, T, C)
-        run_rows(forward_rows, arguments, B, B * T * C)
-        ctx.reference, ctx.unit_channels, ctx.head_width = reference, unit_channels, head_width
-        ctx.save_for_backward(*inputs, n_BTC, scales_BTN)
-        return n_BTC
+    def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
+        u_XYC, before_BLC, w_LC, *bias = inputs
+        B, sizes, n_XYC = len(before_BLC), _sizes(form, u_XYC), torch.empty_like(u_XYC)
+        heads = sizes.unit_channels // sizes.K
+        scales_BTN = u_XYC.new_empty(B, sizes.T, heads) if heads else None
+        arguments = Forward(u_XYC, before_BLC, w_LC, bias[0] if bias else None, n_XYC, scales_BTN, *sizes)
+        run_rows(forward_rows, arguments, B, u_XYC.numel())
+        ctx.reference, ctx.form = reference, form
+        ctx.save_for_backward(*inputs, n_XYC if heads else None, scales_BTN)
+        return n_XYC
 
     @staticmethod
     @without_autocast
-    def backward(ctx: Any, d_n_BTC: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, n_BTC, scales_BTN = ctx.saved_tensors
-        if needs_reference(d_n_BTC):
-            return None, None, None, *reference_gradients(ctx.reference, inputs, (d_n_BTC,))
-        x_BTC, before_BLC, w_LC, *bias = inputs
-        B, T, C = x_BTC.shape
-        d_x_BTC, d_before_BLC = torch.empty_like(x_BTC), torch.empty_like(before_BLC)
-        arguments = Backward(
-            x_BTC,
-            before_BLC,
-            w_LC,
-            bias[0] if bias else None,
-            n_BTC,
-            scales_BTN,
-            d_n_BTC,
-            d_x_BTC,
-            d_before_BLC,
-            None,
-            ctx.unit_channels,
-            ctx.head_width,
-            T,
-            C,
-        )
-        sums = sum_rows(backward_rows, arguments, B, 2 * B * T * C, (TAPS + 1, C))
-        return None, None, None, d_x_BTC, d_before_BLC, sums[:TAPS], *([sums[TAPS]] if bias else [])
+    def backward(ctx: Any, d_n_XYC: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, n_XYC, scales_BTN = ctx.saved_tensors
+        if needs_reference(d_n_XYC):
+            return None, None, *reference_gradients(ctx.reference, inputs, (d_n_XYC,))
+        u_XYC, before_BLC, w_LC, *bias = inputs
+        B, C = len(before_BLC), u_XYC.shape[2]
+        d_u_XYC, d_before_BLC = torch.empty_like(u_XYC), torch.empty_like(before_BLC)
+        given = (u_XYC, before_BLC, w_LC, bias[0] if bias else None, n_XYC, scales_BTN, d_n_XYC)
+        arguments = Backward(*given, d_u_XYC, d_before_BLC, None, *_sizes(ctx.form, u_XYC))
+        sums = sum_rows(backward_rows, arguments, B, 2 * u_XYC.numel(), (CONV_STEPS + 1, C))
+        return None, None, d_u_XYC, d_before_BLC, sums[:CONV_STEPS], *([sums[CONV_STEPS]] if bias else [])
 
 
-def scan(reference: Reference, unit_channels: int, head_width: int, *inputs: Tensor) -> Tensor:
-    """Return the results (B, T, C), by `Scan`.
+def convolve(reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
+    """Return the results in the layout of u, by `Convolution`.
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        unit_channels: Number of first channels that are scaled to norm 1 per head.
-        head_width: Channels per head.
-        inputs: x (B, T, C), the inputs before (B, 3, C), w (4, C), and b (C,) if there is a bias.
+        form: What the convolution is.
+        inputs: u (B, T, C) or (T, B, C), the inputs before (B, 3, C), w (4, C), and b (C,) if there is a bias.
     """
     contiguous = [tensor.contiguous() for tensor in inputs]
-    n_BTC: Tensor = Scan.apply(reference, unit_channels, head_width, *contiguous)  # type: ignore[no-untyped-call]
-    return n_BTC
+    n_XYC: Tensor = Convolution.apply(reference, form, *contiguous)  # type: ignore[no-untyped-call]
+    return n_XYC

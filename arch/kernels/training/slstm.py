@@ -19,32 +19,16 @@ U is a full matrix here, with zeros for the other heads. W x and dp are stored f
 `arch/kernels/training/lstm.py`.
 """
 
-# Shape suffixes: T time, B batch, D input width, H hidden width, G = 4H gate rows
+# Letters: T time, B batch, D input width, H hidden width, G = 4H gate rows
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
-import torch
-from torch import Tensor
 
 from arch.kernels.cells.exponential import slstm as cell
 from arch.kernels.cells.exponential import slstm_back as cell_back
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
-from arch.kernels.runtime.launch import (
-    CONTIGUOUS,
-    Reference,
-    needs_gradients,
-    needs_reference,
-    of_blocks,
-    reference_gradients,
-    run_rows,
-    sum_rows,
-    without_autocast,
-)
-from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
+from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, first_or, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
@@ -60,80 +44,10 @@ from arch.kernels.training.chunked import (
     steps_at_once,
     stride_of,
 )
+from arch.kernels.training.four_gates import Backward, Forward, Kernels
 
 SAVED = 5
 """Numbers per unit and step in `gates`: i, f, z, o and 1 - σ(f̂)."""
-
-
-class Forward(NamedTuple):
-    """Arguments of `forward_rows`.
-
-    Args:
-        x, W, bias, U: Inputs (T, B, D), W (G, D), b (G,) and U (G, H).
-        h_0, c_0, n_0: Initial output, cell and normaliser, (B, H).
-        m: Initial stabiliser, (B, H). Receives the last one.
-        outputs: Outputs, (T, B, H), written.
-        gates: Receives `SAVED` blocks of H numbers per step and row (T, B, SAVED · H) if `saves` is true.
-        cells, norms: Receive c' and n' of all steps (T, B, H) if `saves` is true, else the last ones (1, B, H).
-        saves: Whether to write `gates` and all of `cells` and `norms`.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-    """
-
-    x: Tensor
-    W: Tensor
-    bias: Tensor
-    U: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    n_0: Tensor
-    m: Tensor
-    outputs: Tensor
-    gates: Tensor
-    cells: Tensor
-    norms: Tensor
-    saves: bool
-    T: int
-    B: int
-    D: int
-    H: int
-
-
-class Backward(NamedTuple):
-    """Arguments of `backward_rows`.
-
-    Args:
-        x, W, U: Inputs (T, B, D), W (G, D) and U (G, H).
-        h_0, c_0, n_0: Initial output, cell and normaliser, (B, H).
-        outputs, gates, cells, norms: What `forward_rows` wrote if `saves` was true.
-        d_outputs: Gradient of `outputs`, (T, B, H).
-        d_h, d_c, d_n, d_m: Gradients of the last state, (B, H). Receive those of the initial state.
-        d_x: Gradient of `x`, (T, B, D), written, or None if it is not needed.
-        sums: Sums (D + H + 1, 4 · padded), added to: transposed dW, transposed dU and db. `padded` is H rounded up to
-            whole vectors. `sum_rows` sets it for each share.
-        T, B, D, H: Steps, batch size, input width, hidden width.
-    """
-
-    x: Tensor
-    W: Tensor
-    U: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    n_0: Tensor
-    outputs: Tensor
-    gates: Tensor
-    cells: Tensor
-    norms: Tensor
-    d_outputs: Tensor
-    d_h: Tensor
-    d_c: Tensor
-    d_n: Tensor
-    d_m: Tensor
-    d_x: Tensor | None
-    sums: Tensor | None
-    T: int
-    B: int
-    D: int
-    H: int
 
 
 @kernel(ROWS_SIGNATURE)
@@ -253,88 +167,5 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             store_first(d_h, b * H + unit, H - unit, load(carried, (b - first) * padded + unit))
 
 
-class Scan(torch.autograd.Function):
-    """The map from x, the weights and the initial state to outputs (T, B, H) and the last h, c, n and m, each (B, H).
-
-    Its arguments are x (T, B, D), W (G, D), b (G,), U (G, H), h_0, c_0, n_0 and m_0, each (B, H).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
-        x_TBD, W_GD, b_G, U_GH, h_BH, c_BH, n_BH, m_BH = inputs
-        (T, B, D), H, saved = x_TBD.shape, U_GH.shape[1], x_TBD.shape[0] if saves else 0
-        outputs_TBH, gates_TBS = x_TBD.new_empty(T, B, H), x_TBD.new_empty(saved, B, SAVED * H)
-        cells_TBH, norms_TBH = (x_TBD.new_empty(max(1, saved), B, H) for _ in range(2))
-        last_m_BH = m_BH.clone(memory_format=CONTIGUOUS)
-        arguments = Forward(
-            x=x_TBD,
-            W=W_GD,
-            bias=b_G,
-            U=U_GH,
-            h_0=h_BH,
-            c_0=c_BH,
-            n_0=n_BH,
-            m=last_m_BH,
-            outputs=outputs_TBH,
-            gates=gates_TBS,
-            cells=cells_TBH,
-            norms=norms_TBH,
-            saves=saves,
-            T=T,
-            B=B,
-            D=D,
-            H=H,
-        )
-        run_rows(forward_rows, arguments, B, 4 * T * B * H * (D + H) // TILED, ROWS)
-        ctx.reference = reference
-        ctx.save_for_backward(*inputs, outputs_TBH, gates_TBS, cells_TBH, norms_TBH)
-        return outputs_TBH, *(part_TBH[-1].clone() for part_TBH in (outputs_TBH, cells_TBH, norms_TBH)), last_m_BH
-
-    @staticmethod
-    @without_autocast
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBH, gates_TBS, cells_TBH, norms_TBH = ctx.saved_tensors
-        if needs_reference(*gradients):
-            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        x_TBD, W_GD, _, U_GH, h_BH, c_BH, n_BH, _ = inputs
-        (T, B, D), H = x_TBD.shape, U_GH.shape[1]
-        d_h_BH, d_c_BH, d_n_BH, d_m_BH = (gradient.clone(memory_format=CONTIGUOUS) for gradient in gradients[1:])
-        d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
-        arguments = Backward(
-            x=x_TBD,
-            W=W_GD,
-            U=U_GH,
-            h_0=h_BH,
-            c_0=c_BH,
-            n_0=n_BH,
-            outputs=outputs_TBH,
-            gates=gates_TBS,
-            cells=cells_TBH,
-            norms=norms_TBH,
-            d_outputs=gradients[0],
-            d_h=d_h_BH,
-            d_c=d_c_BH,
-            d_n=d_n_BH,
-            d_m=d_m_BH,
-            d_x=d_x_TBD,
-            sums=None,
-            T=T,
-            B=B,
-            D=D,
-            H=H,
-        )
-        shape, work = (D + H + 1, 4 * panels_of(H) * LANES), 4 * T * B * H * (D + H) // TILED
-        sums = sum_rows(backward_rows, arguments, B, work, shape)
-        d_W_GD, d_U_GH, d_b_G1 = (of_blocks(part, 4, H) for part in sums.split([D, H, 1]))
-        return None, None, d_x_TBD, d_W_GD, d_b_G1[:, 0], d_U_GH, d_h_BH, d_c_BH, d_n_BH, d_m_BH
-
-
-def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (T, B, H) and the last h, c, n and m, each (B, H), by `Scan`.
-
-    Args:
-        reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
-        inputs: x (T, B, D), W (G, D), b (G,), U (G, H), h_0, c_0, n_0 and m_0, each (B, H).
-    """
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
-    return outputs
+KERNELS = Kernels(forward_rows, backward_rows, SAVED)
+"""The kernels for `four_gates.scan`."""

@@ -41,9 +41,9 @@ from arch.kernels.runtime.launch import (
     sum_rows,
     without_autocast,
 )
+from arch.kernels.simd.activation import gelu, gelu_and_slope
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
-from arch.kernels.training.gelu import INVERSE_SQRT_2_PI, gelu, parts
 from arch.kernels.training.layer_norm import add_first
 from arch.kernels.training.selective_scan import CHUNK, copy_states
 
@@ -191,9 +191,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         total = fma(load(C_here, place), real, total)
                         total_i = fma(load(C_here, there), imag, total_i)
                     total = total - total_i
-                    below, bell = parts(total)
                     ds = load_first(d_y, (b * T + begin + k) * H + unit, count)
-                    ds = ds * fma(total * splat(INVERSE_SQRT_2_PI), bell, below)  # (3)
+                    ds = ds * gelu_and_slope(total)[1]  # (3)
                     store(d_s, k * LANES, ds)
                     store(dx, k * LANES, ds * skip)
                     d_skip = fma(ds, value, d_skip)

@@ -34,6 +34,7 @@ class Fault:
         return f"{self.file}: {self.there}"
 
 
+BLOCK = ("training.residual_mlp", "training.mlp")
 FAULTS = [
     Fault("training.rnn", "dh * (splat(1.0) - h * h)", "dh * (splat(1.0) - h)", "rnn"),
     Fault("training.rnn", "sums, D * padded, h_0, outputs, H", "sums, D * padded, h_0, h_0, H", "rnn"),
@@ -48,13 +49,13 @@ FAULTS = [
     ),
     Fault("training.gru", "store(d_sums, here + 3 * padded, dn * r)", "store(d_sums, here + 3 * padded, dn)", "gru"),
     Fault("training.gru_before", "fma(da, r, load_first(d_h", "fma(da, h, load_first(d_h", "gru:reset=before"),
-    Fault("training.gelu", "fma(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", ("training.mlp",)),
+    Fault("simd.activation", "fma(x * splat(INVERSE_SQRT_2_PI), bell, below)", "below", "transformer", BLOCK),
     Fault(
         "training.layer_norm",
         "apart * slope) * scale",
         "apart) * scale",
         "transformer",
-        ("training.qkv", "training.mlp"),
+        ("training.qkv", *BLOCK),
     ),
     Fault("training.qkv", "splat(-1.0) if back", "splat(1.0) if back", "transformer"),
     Fault(
@@ -63,7 +64,9 @@ FAULTS = [
         "top, share = splat(0.0)",
         "transformer",
     ),
-    Fault("training.mlp", "moments_YM, gain_D, d_z_YD)", "moments_YM, gain_D, d_z_YD * 0)", "transformer"),
+    Fault(
+        "training.residual_mlp", "scale, gain, True, d_z", "scale, gain, False, d_z", "transformer", ("training.mlp",)
+    ),
     Fault("training.selective_scan", "exponent = before * load(h, place)", "exponent = dh * load(h, place)", "mamba"),
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
     Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),

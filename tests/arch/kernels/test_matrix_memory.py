@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 import arch
 from arch.core import matrix_memory
 from arch.core.compiled.program import MIN_PACKED_STEPS
-from arch.core.memory.heads import gated_norm
+from arch.core.memory.heads import gated_norm, group_norm, rms_norm
 from arch.kernels.reference import matrix_memory as plain
 from arch.kernels.training import matrix_memory as kernel
 from tests.arch.fused import assert_same
@@ -186,20 +186,37 @@ def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[i
     agree(kernel.backward_rows, plain.backward, backward, share, written)
 
 
-@pytest.mark.parametrize("gates_first", [False, True])
+@pytest.mark.parametrize("gate", ["none", "first", "last"])
 @pytest.mark.parametrize("kind", ["group", "rms", "rms of shared gain"])
 @pytest.mark.parametrize("sizes", [(1, 2, 1, 3), (2, 5, 3, 17), (9, 8, 2, 40)], ids=str)
-def test_gated_norms_equal_the_equations(sizes: tuple[int, int, int, int], kind: str, gates_first: bool) -> None:
+def test_norms_of_heads_equal_the_equations(sizes: tuple[int, int, int, int], kind: str, gate: str) -> None:
     (B, T, N, V), generator = sizes, torch.Generator().manual_seed(0)
-    shapes = [(B, T, N, V), (B, T, N * V), (V if "shared" in kind else N * V,), (N * V,)][: 4 if kind == "group" else 3]
-    given = [torch.randn(shape, generator=generator) for shape in shapes]
-    sees_BTC, found = torch.randn(B, T, N * V, generator=generator), []
+    draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
+    given = [draw(B, T, N, V), draw(B, T, N * V), draw(V if "shared" in kind else N * V), draw(N * V)]
+    sees_BTC, found = draw(B, T, N * V), []
     for backend, dtype in (("fused", torch.float32), ("reference", torch.float64)):
-        own = [tensor.to(dtype).requires_grad_() for tensor in given]
-        result_BTC = gated_norm(*own, gates_first=gates_first, backend=backend)  # type: ignore[arg-type]
+        y, g, gain, offset = (tensor.to(dtype).requires_grad_() for tensor in given)
+        chosen: Any = backend
+        if gate != "none":
+            centre = offset if kind == "group" else None
+            result_BTC = gated_norm(y, g, gain, centre, gates_first=gate == "first", backend=chosen)
+        elif kind == "group":
+            result_BTC = group_norm(y, gain, offset, epsilons=1000, backend=chosen)
+        else:
+            result_BTC = rms_norm(y, gain, backend=chosen)
+        own = [y, gain, *([g] if gate != "none" else []), *([offset] if kind == "group" else [])]
         gradients = torch.autograd.grad(result_BTC, own, sees_BTC.to(dtype))
         found.append([tensor.detach().float() for tensor in (result_BTC, *gradients)])
     assert_same(*found)
+
+
+def test_the_norm_of_a_head_is_that_of_torch() -> None:
+    y_BTNV = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    gain_C, offset_C = torch.full((20,), 2.0), torch.full((20,), 0.5)
+    expected_RC = torch.nn.functional.group_norm(y_BTNV.view(6, 20), 4, gain_C, offset_C, 3e-5)
+    for backend in ("fused", "reference"):
+        found_BTC = group_norm(y_BTNV, gain_C, offset_C, epsilons=3, backend=backend)  # type: ignore[arg-type]
+        torch.testing.assert_close(found_BTC, expected_RC.view(2, 3, 20))
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -29,13 +29,14 @@ from arch.kernels.simd.vector import LANES
 from arch.kernels.training import (
     attention,
     chunked,
-    gelu,
+    four_gates,
     gru,
     gru_before,
     layer_norm,
     lstm,
     qkv,
     reservoir,
+    residual_mlp,
     rnn,
     slstm,
 )
@@ -167,13 +168,14 @@ def check_lstm(shape: Shape, flag: bool, seed: int) -> None:
         "gates": activations(draw, T if flag else 0, B, 4 * H),
         "cells": draw(T if flag else 1, B, H),
         "saves": flag,
+        **dict.fromkeys(("n_0", "m", "norms", "d_n", "d_m")),
     }
     written = "outputs cells gates" if flag else "outputs cells"
-    agree(lstm.forward_rows, plain.lstm_forward, selected(lstm.Forward, values), (*share,), written)
+    agree(lstm.forward_rows, plain.lstm_forward, selected(four_gates.Forward, values), (*share,), written)
     values |= {"gates": activations(draw, T, B, 4 * H), "cells": draw(T, B, H), "d_c": draw(B, H)}
     values |= {"sums": draw(D + H + 1, 4 * panels_of(H) * LANES)} | ({} if flag else {"d_x": None})
     written = "d_h d_c sums d_x" if flag else "d_h d_c sums"
-    agree(lstm.backward_rows, plain.lstm_backward, selected(lstm.Backward, values), (*share,), written)
+    agree(lstm.backward_rows, plain.lstm_backward, selected(four_gates.Backward, values), (*share,), written)
 
 
 def check_gru(shape: Shape, flag: bool, seed: int) -> None:
@@ -225,12 +227,14 @@ def check_slstm(shape: Shape, flag: bool, seed: int) -> None:
     values |= {"gates": activations(draw, T if flag else 0, B, 5 * H)}
     values |= {name: draw(T if flag else 1, B, H) for name in ("cells", "norms")}
     written = "m outputs cells norms" + " gates" * flag
-    agree(slstm.forward_rows, plain_nonlinear.slstm_forward, selected(slstm.Forward, values), (*share,), written)
+    agree(slstm.forward_rows, plain_nonlinear.slstm_forward, selected(four_gates.Forward, values), (*share,), written)
     values |= {"gates": activations(draw, T, B, 5 * H), "cells": draw(T, B, H), "norms": 1 + draw(T, B, H).exp()}
     values |= {name: draw(B, H) for name in ("d_c", "d_n", "d_m")}
     values |= {"sums": draw(D + H + 1, 4 * panels_of(H) * LANES)} | ({} if flag else {"d_x": None})
     written = "d_h d_c d_n d_m sums" + " d_x" * flag
-    agree(slstm.backward_rows, plain_nonlinear.slstm_backward, selected(slstm.Backward, values), (*share,), written)
+    agree(
+        slstm.backward_rows, plain_nonlinear.slstm_backward, selected(four_gates.Backward, values), (*share,), written
+    )
 
 
 def check_reservoir(shape: Shape, flag: bool, seed: int) -> None:
@@ -323,42 +327,39 @@ def test_attention(B: int, N: int, T: int, K: int, data: st.DataObject) -> None:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(1, 200), st.integers(5, 70), st.booleans(), st.booleans(), st.data())
-def test_layer_norm(N: int, D: int, adds: bool, normalises: bool, data: st.DataObject) -> None:
+@given(st.integers(1, 200), st.integers(5, 70), st.data())
+def test_layer_norm(N: int, D: int, data: st.DataObject) -> None:
     draw, share = random(0), data.draw(shares(N))
-    x, product, bias, y = draw(N, D), draw(N, D), draw(D), draw(N, D)
-    normal, moments = draw(N, D), draw(N, 2)
-    forward = layer_norm.Forward(
-        x=x,
-        product=product if adds else None,
-        bias=bias if adds else None,
-        gain=draw(D) if normalises else None,
-        offset=draw(D) if normalises else None,
-        y=y if adds else x,
-        normal=normal if normalises else None,
-        moments=moments if normalises else None,
-        D=D,
-    )
-    written = "y " * adds + "normal moments" * normalises
-    agree(layer_norm.forward_rows, plain_block.layer_norm_forward, forward, share, written)
+    y, moments = draw(N, D), draw(N, 2)
+    forward = layer_norm.Forward(y, draw(D), draw(D), draw(N, D), moments, D)
+    agree(layer_norm.forward_rows, plain_block.layer_norm_forward, forward, share, "normal moments")
     moments = torch.stack([y.mean(1), 1 / y.std(1, correction=0)], 1)
-    above = draw(N, D) if adds else None
-    sums = draw(-(-N // ROWS_PER_SUM), 4, D)
-    backward = layer_norm.Backward(product, y, moments, draw(D), above, x, sums, D)
+    sums = draw(-(-N // ROWS_PER_SUM), 2, D)
+    backward = layer_norm.Backward(draw(N, D), y, moments, draw(D), draw(N, D), sums, D)
     share = data.draw(shares(N, ROWS_PER_SUM))
     reference = plain_block.layer_norm_backward
     agree(layer_norm.backward_rows, reference, backward, share, "d_y block_sums", ROWS_PER_SUM)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(1, 200), st.integers(1, 70), st.data())
-def test_gelu(N: int, E: int, data: st.DataObject) -> None:
-    draw, share = random(0), data.draw(shares(N))
-    forward = gelu.Forward(2 * draw(N, E), draw(E), draw(N, E), E)
-    agree(gelu.forward_rows, plain_block.gelu_forward, forward, share, "sums result")
-    share = data.draw(shares(N, ROWS_PER_SUM))
-    backward = gelu.Backward(draw(N, E), draw(N, E), draw(-(-N // ROWS_PER_SUM), E), E)
-    agree(gelu.backward_rows, plain_block.gelu_backward, backward, share, "d_result d_bias", ROWS_PER_SUM)
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(1, 200), st.integers(5, 40), st.integers(1, 4), st.booleans(), st.data())
+def test_residual_mlp(N: int, D: int, expansion: int, ends: bool, data: st.DataObject) -> None:
+    draw, share, E = random(0), data.draw(shares(N)), expansion * D
+    norm, mlp = (draw(D), draw(D)), (draw(E, D) / D**0.5, draw(E), draw(D, E) / E**0.5)
+    final = (draw(D), draw(D)) if ends else (None, None)
+    z, bias = draw(N, D), draw(D) if ends else None
+    total = draw(N, D) if ends else z
+    forward = residual_mlp.Forward(
+        draw(N, D), draw(N, D), bias, *norm, *mlp, draw(D), *final, draw(N, D), total, z, D=D, E=E
+    )
+    written = "y total z"
+    agree(residual_mlp.forward_rows, plain_block.residual_mlp_forward, forward, share, written)
+    blocks, rows = -(-N // residual_mlp.ROWS_PER_SUM), 2 * residual_mlp.whole_tiles(D) + residual_mlp.EXTRA_SUMS
+    sums = draw(blocks, rows, panels_of(E) * LANES)
+    kept = total if ends else None
+    backward = residual_mlp.Backward(draw(N, D), kept, *norm, *mlp, final[0], draw(N, D), draw(N, D), sums, D=D, E=E)
+    plain_backward = plain_block.residual_mlp_backward
+    agree(residual_mlp.backward_rows, plain_backward, backward, (0, N), "d_y sums", residual_mlp.ROWS_PER_SUM)
 
 
 @pytest.mark.parametrize("back", [False, True])

@@ -1,6 +1,6 @@
-"""Compare the kernel of the short convolution with its equations: results, gradients, chunks and refusals."""
+"""Compare the kernel of the short convolution with its equations: results, gradients, layouts, chunks and refusals."""
 
-# Shape suffixes: B batch, T time, L taps, C channels
+# Shape suffixes: X, Y batch and time in either order, B batch, T time, L taps, C channels
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arch.core.memory import short_convolution
+import arch
+from arch.core.convolution import convolve
 from arch.kernels.reference import short_convolution as plain
 from arch.kernels.training import short_convolution as kernel
 from tests.arch.fused import RELATIVE_TOLERANCE, assert_same
@@ -40,8 +41,9 @@ def assert_close(actual: list[Tensor], expected: list[Tensor]) -> None:
 
 def results(backend: str, arguments: list[Tensor], head_width: int, unit_heads: int) -> list[Tensor]:
     """Return results, last inputs, and the gradients of a weighted sum of them with respect to all inputs."""
-    found = short_convolution.scan(
+    found = convolve(
         *arguments,
+        activates=True,
         unit_channels=unit_heads * head_width,
         head_width=head_width,
         backend=backend,  # type: ignore[arg-type]
@@ -79,14 +81,14 @@ def test_chunks_carry_the_last_inputs_and_their_gradient(chunks: list[int]) -> N
     expected = results("reference", arguments, 5, 2)[0]
     before, found = arguments[1], []
     for x_BTC in arguments[0].split(chunks, 1):
-        n_BTC, before = short_convolution.scan(
-            x_BTC, before, arguments[2], unit_channels=10, head_width=5, backend="fused"
+        n_BTC, before = convolve(
+            x_BTC, before, arguments[2], activates=True, unit_channels=10, head_width=5, backend="fused"
         )
         found.append(n_BTC)
     whole = torch.cat(found, 1)
     weights = torch.randn(whole.shape, generator=torch.Generator().manual_seed(2))
     gradients = torch.autograd.grad(whole, arguments, weights)
-    reference = short_convolution.scan(*arguments, unit_channels=10, head_width=5, backend="reference")[0]
+    reference = convolve(*arguments, activates=True, unit_channels=10, head_width=5, backend="reference")[0]
     assert_same([whole.detach(), *gradients], [expected, *torch.autograd.grad(reference, arguments, weights)])
 
 
@@ -105,7 +107,7 @@ def test_inputs_in_any_layout() -> None:
 def test_second_derivatives_use_the_equations() -> None:
     arguments, found = inputs(2, 5, 12, bias=True), {}
     for backend in ("fused", "reference"):
-        n_BTC, _ = short_convolution.scan(*arguments, unit_channels=6, head_width=3, backend=backend)  # type: ignore[arg-type]
+        n_BTC, _ = convolve(*arguments, activates=True, unit_channels=6, head_width=3, backend=backend)  # type: ignore[arg-type]
         slopes = torch.autograd.grad(n_BTC.pow(3).sum(), arguments, create_graph=True)
         total = torch.stack([slope.square().sum() for slope in slopes]).sum()
         found[backend] = [*(slope.detach() for slope in slopes), *torch.autograd.grad(total, arguments)]
@@ -114,28 +116,74 @@ def test_second_derivatives_use_the_equations() -> None:
 
 def test_the_last_inputs_have_their_own_memory() -> None:
     x_BTC, before_BLC, w_LC = (tensor.detach() for tensor in inputs(2, 7, 4, bias=False))
-    _, after_BLC = short_convolution.scan(x_BTC, before_BLC, w_LC)
+    _, after_BLC = convolve(x_BTC, before_BLC, w_LC)
     assert torch.equal(after_BLC, x_BTC[:, -3:]) and after_BLC.untyped_storage().nbytes() == 2 * 3 * 4 * 4
 
 
 def test_the_kernel_refuses_what_it_cannot_read() -> None:
     arguments = [tensor.double() for tensor in inputs(2, 5, 4, bias=False)]
     with pytest.raises(ValueError, match="backend=fused cannot run here: the kernel needs dense float32 tensors"):
-        short_convolution.scan(*arguments, backend="fused")
+        convolve(*arguments, backend="fused")
 
 
-@pytest.mark.parametrize("share", [(0, 5), (2, 4)], ids=str)
-@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
-def test_kernels_write_what_their_plain_versions_write(bias: bool, share: tuple[int, int]) -> None:
+@pytest.mark.parametrize("time", [0, 1])
+@pytest.mark.parametrize("activates", [False, True], ids=["sums", "activated"])
+def test_layouts_and_plain_sums_equal_the_equations(activates: bool, time: int) -> None:
+    for B, T, C in ((1, 1, 1), (2, 3, 16), (9, 7, 17)):
+        inputs_BTC, *others = inputs(B, T, C, bias=True)
+        u_XYC = (inputs_BTC if time else inputs_BTC.transpose(0, 1)).detach().clone().requires_grad_()
+        arguments, found = [u_XYC, *others], []
+        for backend in ("fused", "reference"):
+            results = convolve(*arguments, time=time, activates=activates, backend=backend)  # type: ignore[arg-type]
+            draw = torch.Generator().manual_seed(1)
+            weights = [torch.randn(result.shape, generator=draw) for result in results]
+            found.append([*(one.detach() for one in results), *torch.autograd.grad(results, arguments, weights)])
+        assert all(result.is_contiguous() for result in found[0][:2])
+        assert_same(*found)
+
+
+def test_the_convolution_is_that_of_torch() -> None:
+    u_BTC, before_BLC, w_LC, b_C = (tensor.detach() for tensor in inputs(2, 9, 5, bias=True))
+    seen_BCT = torch.cat([before_BLC, u_BTC], 1).mT
+    expected_BTC = torch.nn.functional.conv1d(seen_BCT, w_LC.T[:, None], b_C, groups=5).mT
+    for backend in ("fused", "reference"):
+        c_BTC, last_BLC = convolve(u_BTC, before_BLC, w_LC, b_C, backend=backend)  # type: ignore[arg-type]
+        torch.testing.assert_close(c_BTC, expected_BTC)
+        assert torch.equal(last_BLC, u_BTC[:, -3:])
+
+
+def test_a_block_uses_the_kernel_and_falls_back() -> None:
+    torch.manual_seed(0)
+    model = arch.build("min_gru:block=residual,conv=4,expansion=2", channels=3, outputs=2, width=9, depth=2, seed=0)
+    x_BTD = torch.randn(4, 6, 3)
+    found = []
+    for backend in ("fused", "reference"):
+        for layer in model.layers:
+            layer.backend = backend  # type: ignore[assignment]
+        outputs = model(x_BTD)
+        gradients = torch.autograd.grad(outputs.square().sum(), list(model.parameters()))
+        found.append([outputs.detach(), *gradients])
+    assert_same(*found)
+
+
+@pytest.mark.parametrize("time", [0, 1])
+@pytest.mark.parametrize("unit_heads", [0, 2])
+def test_kernels_write_what_their_plain_versions_write(unit_heads: int, time: int) -> None:
     B, T, K, C = 5, 6, 7, 21
     generator = torch.Generator().manual_seed(3)
-    x, before, w, *b = (tensor.detach() for tensor in inputs(B, T, C, bias=bias))
-    bias_C = b[0] if bias else None
-    n, d_n, d_x = (torch.randn(B, T, C, generator=generator) for _ in range(3))
-    scales = torch.randn(B, T, 2, generator=generator)
-    forward = kernel.Forward(x, before, w, bias_C, n, scales, 2 * K, K, T, C)
-    agree(kernel.forward_rows, plain.forward, forward, share, "n scales")
-    plain.forward(forward, 0, B)
-    d_before, sums = torch.randn(B, 3, C, generator=generator), torch.randn(5, C, generator=generator)
-    backward = kernel.Backward(x, before, w, bias_C, n, scales, d_n, d_x, d_before, sums, 2 * K, K, T, C)
-    agree(kernel.backward_rows, plain.backward, backward, share, "d_x d_before sums")
+    u, before, w, *b = (tensor.detach() for tensor in inputs(B, T, C, bias=unit_heads == 0))
+    shape, bias_C = (B, T, C) if time else (T, B, C), b[0] if b else None
+    u = u if time else u.transpose(0, 1).contiguous()
+    strides = (T, 1) if time else (1, B)
+    sizes = kernel.Sizes(time == 0 or unit_heads > 0, unit_heads * K, K, T, C, *strides)
+    written = "n scales" if unit_heads else "n"
+    for share in ((0, 5), (2, 4)):
+        n, d_n, d_u = (torch.randn(shape, generator=generator) for _ in range(3))
+        scales = torch.randn(B, T, unit_heads, generator=generator) if unit_heads else None
+        forward = kernel.Forward(u, before, w, bias_C, n, scales, *sizes)
+        agree(kernel.forward_rows, plain.forward, forward, share, written)
+        plain.forward(forward, 0, B)
+        d_before, sums = torch.randn(B, 3, C, generator=generator), torch.randn(5, C, generator=generator)
+        kept = (n if unit_heads else None, scales)
+        backward = kernel.Backward(u, before, w, bias_C, *kept, d_n, d_u, d_before, sums, *sizes)
+        agree(kernel.backward_rows, plain.backward, backward, share, "d_u d_before sums")

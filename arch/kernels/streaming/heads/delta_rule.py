@@ -14,8 +14,9 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, sigmoid, silu, softplus
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, larger, load_first, smaller, splat, store_first
-from arch.kernels.streaming.heads.parts import convolve, gate, rms_norm
+from arch.kernels.streaming.heads.parts import gate, rms_norm
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
+from arch.kernels.streaming.short_convolution_step import convolve
 
 
 @njit
@@ -94,7 +95,7 @@ def step(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
     reads = floats(workspace + 4 * B * (C + M + A + K + H))
     apply(floats(weights[0]), 0, 0, C, D, floats(x), 0, D, B, c, 0, C, False)
     if weights[1] != 0:
-        convolve(c, C, C, weights[1], 0, state[1], B)  # (1)
+        convolve(c, C, C, weights[1], 0, state[1], B, True)  # (1)
     else:
         _activate(c, B * C)  # (1)
     apply(floats(weights[2]), 0, 0, M, D, floats(x), 0, D, B, betas, 0, M, False)

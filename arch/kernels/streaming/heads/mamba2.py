@@ -6,8 +6,9 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, silu, softplus
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, fma, larger, load_first, smaller, splat, store_first
-from arch.kernels.streaming.heads.parts import convolve, gate, remember, rms_norm
+from arch.kernels.streaming.heads.parts import gate, remember, rms_norm
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
+from arch.kernels.streaming.short_convolution_step import convolve
 
 
 @kernel(LAYER_SIGNATURE)
@@ -22,7 +23,7 @@ def step(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
     rates, biases, skips = floats(weights[3]), floats(weights[4]), floats(weights[5])
     apply(floats(weights[0]), 0, 0, P, D, floats(x), 0, D, B, projected, 0, P, False)  # (1)
     if weights[6] != 0:
-        convolve(floats(workspace + 4 * E), P, C, weights[6], weights[7], state[1], B)  # (2)
+        convolve(floats(workspace + 4 * E), P, C, weights[6], weights[7], state[1], B, True)  # (2)
     else:
         for b in range(B):
             for c in range(0, C, LANES):

@@ -1,4 +1,4 @@
-"""The parts of a step that layers of heads share: memory, convolution, norms and gate.
+"""The parts of a step that layers of heads share: memory, norms and gate.
 
 Equation numbers refer to `arch/core/memory/heads.py` unless another file is named. All arrays are float32. Offsets
 count array elements. Results are written in place.
@@ -15,11 +15,7 @@ from arch.kernels.cells.matrix_memory import read, write
 from arch.kernels.simd.activation import silu
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
-from arch.kernels.streaming.recurrent_step import bias_of
 from arch.kernels.training.layer_norm import EPSILON
-
-TAPS = 4
-"""Number of steps that the convolution reads."""
 
 
 @njit
@@ -40,34 +36,8 @@ def remember(S, at, K, V, a, a_at, decays, w, w_at, v, v_at, q, q_at, y, y_at): 
 
 
 @njit
-def convolve(x, apart, C, filters, bias, inputs, B):  # type: ignore[no-untyped-def]
-    """Replace the C channels of each stream by the SiLU of their convolution (1).
-
-    Args:
-        x, apart: Array of the channels, and the distance of two streams.
-        C: Number of channels.
-        filters, bias: Addresses of the filters (4, C) and of the bias (C,), or 0 for no bias.
-        inputs: Address of the last three inputs (B, 3, C), which are updated.
-        B: Batch size.
-    """
-    w, before = floats(filters), floats(inputs)
-    for b in range(B):
-        for c in range(0, C, LANES):
-            count, first, at = C - c, b * (TAPS - 1) * C + c, b * apart + c
-            now, last = load_first(x, at, count), load_first(before, first + 2 * C, count)
-            middle = load_first(before, first + C, count)
-            total = fma(load_first(w, c, count), load_first(before, first, count), bias_of(bias, c, count))
-            total = fma(load_first(w, C + c, count), middle, total)
-            total = fma(load_first(w, 2 * C + c, count), last, total)
-            store_first(x, at, count, silu(fma(load_first(w, 3 * C + c, count), now, total)))  # (1)
-            store_first(before, first, count, middle)
-            store_first(before, first + C, count, last)
-            store_first(before, first + 2 * C, count, now)
-
-
-@njit
 def rms_norm(y, at, V, gain):  # type: ignore[no-untyped-def]
-    """Replace V numbers by their RMS norm (3). `gain` is the address of g, (V,)."""
+    """Replace V numbers by their RMS norm (2). `gain` is the address of g, (V,)."""
     gains, squares = floats(gain), splat(0.0)
     for value in range(0, V, LANES):
         numbers = load_first(y, at + value, V - value)
@@ -80,7 +50,7 @@ def rms_norm(y, at, V, gain):  # type: ignore[no-untyped-def]
 
 @njit
 def group_norm(y, at, V, gain, offset, epsilon=EPSILON):  # type: ignore[no-untyped-def]
-    """Replace V numbers by their group norm (2) with ε. `gain` and `offset` are the addresses of g and o, (V,)."""
+    """Replace V numbers by their group norm (1) with ε. `gain` and `offset` are the addresses of g and o, (V,)."""
     gains, offsets, total, squares = floats(gain), floats(offset), splat(0.0), splat(0.0)
     for value in range(0, V, LANES):
         total += load_first(y, at + value, V - value)
