@@ -36,6 +36,7 @@ from results import (
     ReferenceScores,
     RunFile,
     ScoreEvidence,
+    interval_of_mean,
     interval_of_scores,
     range_text,
     score_variance,
