@@ -1,1 +1,1 @@
-"""The task contract, the registry, descriptions of samples, overlap of splits, and expressions of `listops`."""
+"""The task contract, the registry, descriptions of samples, overlap of splits, groups, counts, and `listops`."""

@@ -1,6 +1,6 @@
 """Independent solvers in plain Python, one sequence at a time.
 
-There is a solver for every task with generated data and unique answers. For `reber` there is a regular expression.
+There is a solver for each task in `tests.tasks.test_properties.ANY`. For `reber` there is a regular expression.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ ANY = {
 }
 """Strategies for specs of every task with generated data and unique answers.
 
-`reber` and the tasks on real data have their own test files.
+`chaotic_series`, `dyck`, `memorization`, `reber` and the tasks on real data have their own test files.
 """
 
 
