@@ -77,13 +77,12 @@ class DeltaNet(DeltaLayer):
     def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         require_steps(x_BTD)
         q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
-        write_BSNK = beta_BSN1 * k_BSNK
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            write_BSNK,
+            beta_BSN1 * k_BSNK,
             v_BSNK,
             state.memory_BNKV,
-            correction=(k_BSNK, -write_BSNK),
+            correction=(k_BSNK, None),
             reads_every=self.householders,
             backend=self.backend,
         )  # (1)

@@ -95,14 +95,14 @@ class GatedDeltaNet(DeltaLayer):
     def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         require_steps(x_BTD)
         q_BTNK, k_BTNK, v_BTNK, beta_BTN1, inputs_BLC = self.writes(x_BTD, state)
-        alpha_BTNK, write_BTNK = self.decays(x_BTD), beta_BTN1 * k_BTNK
+        alpha_BTNK = self.decays(x_BTD)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            write_BTNK,
+            beta_BTN1 * k_BTNK,
             v_BTNK,
             state.memory_BNKV,
             decay=alpha_BTNK,
-            correction=(alpha_BTNK * k_BTNK, -write_BTNK),
+            correction=(alpha_BTNK * k_BTNK, None),
             backend=self.backend,
         )  # (2)
         g_BTH = functional.linear(x_BTD, self.W_g_HD)

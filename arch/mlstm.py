@@ -107,7 +107,7 @@ class MLSTM(HeadLayer):
             backend=self.backend,
         )  # (5)
         scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))
-        h_BTNK = read_BTNV[..., :-1] / scale_BTN1  # (6)
+        h_BTNK = read_BTNV[..., :-1] * scale_BTN1.reciprocal()  # (6)
         gated_BTH = o_BTNK.flatten(2).sigmoid() * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
         return functional.linear(gated_BTH, self.W_HH, self.b_H), MLSTMState(memory_BNKV, m_BTN[:, -1].clone())  # (7)
 

@@ -159,7 +159,7 @@ class RWKV7(HeadLayer):
         linear, split = functional.linear, (self.heads, -1)
         before_BTD = torch.cat([state.input_BD.unsqueeze(1), x_BTD[:, :-1]], 1)
         change_BTD = before_BTD - x_BTD
-        x_r, x_w, x_k, x_v, x_a, x_g = (torch.addcmul(x_BTD, mu_D, change_BTD) for mu_D in self.mu_6D)  # (1)
+        x_r, x_w, x_k, x_v, x_a, x_g = (x_BTD + mu_D * change_BTD for mu_D in self.mu_6D)  # (1)
         r_BTH, k_BTH, v_BTH = linear(x_r, self.W_r_HD), linear(x_k, self.W_k_HD), linear(x_v, self.W_v_HD)  # (2)
         w_BTH = linear(linear(x_w, self.decay_RD).tanh(), self.decay_HR, self.decay_H)
         w_BTH = torch.exp(-SLOWEST_DECAY * w_BTH.sigmoid())  # (3)

@@ -88,7 +88,7 @@ def activated(c_XYC: Tensor, unit_channels: int, head_width: int) -> Tensor:
 
 def unit(x: Tensor) -> Tensor:
     """Return vectors (…, K) scaled to norm 1 by (3)."""
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + UNIT_EPSILON)
+    return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + UNIT_EPSILON)
 
 
 def last_inputs(u_XYC: Tensor, before_BLC: Tensor, time: int = 1) -> Tensor:

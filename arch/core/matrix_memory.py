@@ -7,7 +7,7 @@ Each head keeps a matrix S of K keys times V values. One step decays it, correct
     y_t = S_tᵀ q_t                                      (3)
 
 An architecture chooses q, w, v, a, r and p. Linear attention has w = φ(k) and q = φ(q) (Katharopoulos et al. 2020).
-The delta rule has r = k, p = -β k and w = β k (Yang et al. 2024). If it decays by α first, r = α k.
+The delta rule has r = k, w = β k and p = -w (Yang et al. 2024). If it decays by α first, r = α k.
 
     FLOPs per step and head: 2 K V for each of write and read, 4 K V for a correction              (4)
     numbers moved per step and head: K V read and K V written                                      (5)
@@ -33,7 +33,7 @@ def scan(
     S_BNKV: Tensor,
     *,
     decay: Tensor | None = None,
-    correction: tuple[Tensor, Tensor] | None = None,
+    correction: tuple[Tensor, Tensor | None] | None = None,
     reads_every: int = 1,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def scan(
         v_BTNV: Values v of the writes.
         S_BNKV: Memory before the first step.
         decay: Factors a (B, T, N, K), or (B, T, N, 1) if all keys of a head decay equally. None keeps everything.
-        correction: The pair r and p, each (B, T, N, K), or None.
+        correction: The pair r and p, each (B, T, N, K), or None. In the pair, None stands for p = -w.
         reads_every: Number of steps per read. Steps reads_every, 2 · reads_every, … are read: T is a multiple of it,
             and Q = T / reads_every.
         backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
@@ -85,6 +85,8 @@ def by_equations(
     """Return what `scan` returns, by equations (1) to (3) in plain torch. The arguments are those of `scan`."""
     B, N = S_BNKV.shape[:2]
     q_BQNK, w_BTNK = (x.expand(-1, -1, N, -1) for x in (q_BQNK, w_BTNK))
+    if r_BTNK is not None and p_BTNK is None:
+        p_BTNK = -w_BTNK
     S_MKV, reads = S_BNKV.flatten(0, 1), []
     q_QM1K, r_TM1K, v_TM1V = (_steps(x, -2) for x in (q_BQNK, r_BTNK, v_BTNV))
     a_TMK1, p_TMK1, w_TMK1 = (_steps(x, -1) for x in (decay, p_BTNK, w_BTNK))

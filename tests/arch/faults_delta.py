@@ -37,8 +37,8 @@ TABLES = (
         "delta_net.py",
         transitions.delta_rules_equal_products_of_transitions,
         {
-            "wrong sign of the correction": ("(k_BSNK, -write_BSNK)", "(k_BSNK, write_BSNK)"),
-            "β applied twice": ("(k_BSNK, -write_BSNK)", "(k_BSNK, -beta_BSN1 * write_BSNK)"),
+            "wrong sign of the correction": ("(k_BSNK, None)", "(-k_BSNK, None)"),
+            "β applied twice": ("(k_BSNK, None)", "(beta_BSN1 * k_BSNK, None)"),
             "no norm of the heads": (
                 "rms_norm(y_BTNK, self.gain_K, backend=self.backend)",
                 "(y_BTNK * self.gain_K).flatten(2)",
@@ -50,7 +50,7 @@ TABLES = (
         "gated_delta_net.py",
         transitions.delta_rules_equal_products_of_transitions,
         {
-            "decay after the correction": ("(alpha_BTNK * k_BTNK, -write_BTNK)", "(k_BTNK, -write_BTNK)"),
+            "decay after the correction": ("(alpha_BTNK * k_BTNK, None)", "(k_BTNK, None)"),
             "decay of the wrong sign": ("torch.exp(-self.log_A_N.exp()", "torch.exp(self.log_A_N.exp()"),
             "gate of KDA is SiLU": ("* g_BTH.sigmoid()", "* functional.silu(g_BTH)"),
         },

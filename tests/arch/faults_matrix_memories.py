@@ -45,8 +45,8 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "linear_attention.py",
         matrix_memories_equal_masked_attention,
         {
-            "normaliser missing": ("y_BTNK / (total_BTN1 + EPSILON)", "y_BTNK"),
-            "no feature map": ("functional.elu(q_BTNK) + 1, functional.elu(k_BTNK) + 1", "q_BTNK, k_BTNK"),
+            "normaliser missing": ("y_BTNK * (total_BTN1 + EPSILON).reciprocal()", "y_BTNK"),
+            "no feature map": ("= feature(q_BTNK), feature(k_BTNK)", "= q_BTNK, k_BTNK"),
             "normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)"),
         },
         "linear_attention",

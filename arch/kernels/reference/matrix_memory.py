@@ -50,10 +50,14 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
         if args.a is not None and args.d_a is not None:
             args.d_a[rows, t] = d_a_BNK if args.decays > 1 else d_a_BNK.sum(-1, keepdim=True)  # (7)
         before_decay_BNKV = dS_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * dS_BNKV
-        if args.u is not None and args.p is not None and args.r is not None:
-            assert args.d_p is not None and args.d_r is not None
-            args.d_p[rows, t] = _product(dS_BNKV, args.u[rows, t])  # (6)
-            d_u_BNV = _read(dS_BNKV, args.p[rows, t])
+        if args.u is not None and args.r is not None:
+            assert args.d_r is not None
+            d_p_BNK, p = _product(dS_BNKV, args.u[rows, t]), -args.w if args.p is None else args.p  # (6)
+            if args.d_p is None:
+                args.d_w[rows, t] -= _per_key_head(args, d_p_BNK)
+            else:
+                args.d_p[rows, t] = d_p_BNK
+            d_u_BNV = _read(dS_BNKV, p[rows, t])
             args.d_r[rows, t] = _product(before_BNKV, d_u_BNV)
             before_decay_BNKV = before_decay_BNKV + _outer(args.r[rows, t], d_u_BNV)
         dS_BNKV = before_decay_BNKV  # (8)
@@ -63,8 +67,9 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
 def _after(args: matrix_memory.Forward | matrix_memory.Backward, S_BNKV: Tensor, t: int, rows: slice) -> Tensor:
     """Return the memory after step t by (2). `args.u` holds what the correction read."""
     kept_BNKV = S_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * S_BNKV
-    if args.p is not None and args.u is not None:
-        kept_BNKV = kept_BNKV + _outer(args.p[rows, t], args.u[rows, t])
+    if args.u is not None:
+        p = -args.w if args.p is None else args.p
+        kept_BNKV = kept_BNKV + _outer(p[rows, t], args.u[rows, t])
     return kept_BNKV + _outer(args.w[rows, t], args.v[rows, t])
 
 

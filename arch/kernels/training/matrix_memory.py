@@ -11,7 +11,7 @@ d· is the derivative of the loss with respect to ·. dS collects the contributi
 The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
 computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
 along the lanes: S and dS are transposed. Then only dv and du need sums over lanes. Without a correction, (8) waits for
-the next pass over dS.
+the next pass over dS. If p = -w, as in a delta rule, the step writes w (v - u)ᵀ, and du is -dv.
 """
 
 # Shape suffixes: B batch, T time, N heads, K key width, V value width, Q steps that are read, C checkpoints
@@ -78,7 +78,7 @@ class Forward(NamedTuple):
             (B, Q, 1, K) and (B, T, 1, K).
         S_0: Memory before the first step, (B, N, K, V).
         a: Decay (B, T, N, K) or (B, T, N, 1), or None.
-        r, p: Vectors of the correction (B, T, N, K), or None.
+        r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -w.
         y: Reads (B, Q, N, V), written.
         S_T: Memory after the last step, (B, N, K, V), written.
         u: What the correction read (B, T, N, V), written, or None if there is no correction.
@@ -171,12 +171,14 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
                 of_w = keys if key_heads > 1 else (row * T + t) * K
+                seen = splat(0.0)
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
+                if args.p != 0:
                     write_corrected(block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, values, K)  # (2)
                 else:
-                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, values, K)  # (2)
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, values - seen, K)  # (2)
                 if (t + 1) % reads_every == 0:
                     at = row * (T // reads_every) + t // reads_every
                     of_q = (at * N + n if key_heads > 1 else at) * K
@@ -216,6 +218,14 @@ def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-de
 
 
 @njit(forceinline=True)
+def _written(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
+    """Write v, or v - u if the correction has p = -w, of one head and step to the array `written`."""
+    for value in range(0, V, LANES):
+        numbers, count = load_first(v, at + value, V - value), V - value
+        store_first(written, value, count, numbers - load_first(u, at + value, count if replaces else 0))
+
+
+@njit(forceinline=True)
 def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
     """Write the first `count` lanes of `value`, or add them if `adds` is true."""
     store_first(result, at, count, value + load_first(result, at, count) if adds else value)
@@ -230,13 +240,13 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     u, kept, d_y, d_S = floats(args.u), floats(args.checkpoints), floats(args.d_y), floats(args.d_S)
     d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
     d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
-    corrects, reads_every, C = args.corrects != 0, args.reads_every, (T + segment - 1) // segment
-    shared = args.key_heads == 1 and N > 1
-    padded = (K + LANES - 1) // LANES * LANES
+    corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
+    replaces, shared = corrects and not has_p, args.key_heads == 1 and N > 1
+    C, padded = (T + segment - 1) // segment, (K + LANES - 1) // LANES * LANES
     area = V * padded
     S = np.empty((segment + 1) * area, np.float32)  # the memory before and after each step of a segment
     dS = np.empty(area, np.float32)
-    key, d_u = np.empty(padded, np.float32), np.empty(V, np.float32)
+    key, d_u, written = np.empty(padded, np.float32), np.empty(V, np.float32), np.empty(V, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         _transpose(d_S, head * K * V, K, V, padded, dS)
@@ -245,19 +255,21 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             _transpose(kept, (head * C + begin // segment) * K * V, K, V, padded, S)
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
+                _written(v, u, step * V, V, replaces, written)
                 for k in range(0, K, LANES):
                     count = K - k
                     kept_share = _decay_of(a, step * decays, decays, k, count)
                     of_w = load_first(w, (row * T + t if shared else step) * K + k, count)
-                    of_p = load_first(p, step * K + k, count if corrects else 0)
+                    of_p = load_first(p, step * K + k, count if has_p else 0)
                     for value in range(V):
                         place = here + value * padded + k
-                        after = fma(kept_share, load(S, place), of_w * splat(v[step * V + value]))
-                        if corrects:
+                        after = fma(kept_share, load(S, place), of_w * splat(written[value]))
+                        if has_p:
                             after = fma(of_p, splat(u[step * V + value]), after)
                         store(S, place + area, after)  # (2)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
+                _written(v, u, step * V, V, replaces, written)
                 is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
                 at, of_a = read_step * N + n, splat(0.0)
                 q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
@@ -275,8 +287,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                             d = fma(of_q, dy, d)  # (4)
                             dq = fma(load(S, here + area + place), dy, dq)
                         store(dS, place, d)
-                        dw = fma(d, splat(v[step * V + value]), dw)  # (5)
-                        if corrects:
+                        dw = fma(d, splat(written[value]), dw)  # (5)
+                        if has_p:
                             dp = fma(d, splat(u[step * V + value]), dp)  # (6)
                         if decays > 0:
                             da = fma(d, load(S, here + place), da)  # (7)
@@ -285,7 +297,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     _add_first(d_w, w_at + k, count, dw, shared and n > 0)
                     if decays > 1:
                         store_first(d_a, step * K + k, count, da)
-                    if corrects:
+                    if has_p:
                         store_first(d_p, step * K + k, count, dp)
                     store(key, k, load_first(w, w_at + k, count))
                     of_a += da
@@ -294,9 +306,13 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 _products(dS, V, padded, key, d_v, step * V)  # (5)
                 if not corrects:
                     continue
-                for k in range(0, K, LANES):
-                    store(key, k, load_first(p, step * K + k, K - k))
-                _products(dS, V, padded, key, d_u, 0)  # (6)
+                if replaces:
+                    for value in range(0, V, LANES):
+                        store_first(d_u, value, V - value, -load_first(d_v, step * V + value, V - value))
+                else:
+                    for k in range(0, K, LANES):
+                        store(key, k, load_first(p, step * K + k, K - k))
+                    _products(dS, V, padded, key, d_u, 0)  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)
                     kept_share, of_r = _decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
@@ -356,7 +372,7 @@ def _all(sizes: Sizes, inputs: Any) -> list[Any]:
     found = list(inputs)
     if sizes.decays == 0:
         found.insert(4, None)
-    return found if sizes.corrects else [*found, None, None]
+    return [*found, *[None] * (7 - len(found))]
 
 
 def _work(sizes: Sizes) -> int:
@@ -372,23 +388,13 @@ def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tupl
             derivatives.
         reads_every: Number of steps per read.
         inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
-            r and p (B, T, N, K) or None. If all heads share q and w, these are (B, Q, 1, K) and (B, T, 1, K).
+            r (B, T, N, K) or None, and p like r, or None if it is -w. Shared q and w are (B, Q, 1, K) and (B, T, 1, K).
     """
     present = [tensor.contiguous() for tensor in inputs if tensor is not None]
     _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _ = inputs
     assert w_BTNK is not None and v_BTNV is not None
     (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
-    sizes = Sizes(
-        T=T,
-        B=B,
-        N=N,
-        K=K,
-        V=V,
-        decays=0 if a_BTNK is None else a_BTNK.shape[-1],
-        corrects=r_BTNK is not None,
-        reads_every=reads_every,
-        segment=max(MIN_SEGMENT, math.isqrt(T)),
-        key_heads=w_BTNK.shape[2],
-    )
+    decays, segment = 0 if a_BTNK is None else a_BTNK.shape[-1], max(MIN_SEGMENT, math.isqrt(T))
+    sizes = Sizes(T, B, N, K, V, decays, r_BTNK is not None, reads_every, segment, key_heads=w_BTNK.shape[2])
     outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
     return outputs

@@ -30,10 +30,14 @@ FORMS = [
     "head corrected",
     "key",
     "key corrected",
+    "none replaced",
+    "key replaced",
     "head shared",
     "key shared corrected",
 ]
-"""Which numbers decay equally, whether all heads share queries and keys, and whether there is a correction."""
+"""Which numbers decay equally, whether all heads share queries and keys, and whether there is a correction.
+
+A correction that replaces has p = -w."""
 SIZES = [(1, 1, 1, 1, 1), (2, 7, 1, 3, 17), (3, 20, 2, 16, 16), (2, 70, 2, 5, 33), (1, 9, 3, 33, 7)]
 """Batch, steps, heads, key width and value width."""
 AMPLIFIED = 1e-4
@@ -76,6 +80,7 @@ def drawn(form: str, sizes: tuple[int, int, int, int, int], reads_every: int = 1
     (B, T, N, K, V), generator = sizes, torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     decay, corrects, key_heads = form.split()[0], "corrected" in form, 1 if "shared" in form else N
+    has_r = corrects or "replaced" in form
     key_BTNK = torch.nn.functional.normalize(draw(B, T, N, K), dim=-1)
     return Inputs(
         draw(B, T // reads_every, key_heads, K),
@@ -83,7 +88,7 @@ def drawn(form: str, sizes: tuple[int, int, int, int, int], reads_every: int = 1
         draw(B, T, N, V),
         draw(B, N, K, V),
         None if decay == "none" else draw(B, T, N, 1 if decay == "head" else K).sigmoid(),
-        key_BTNK.clone() if corrects else None,
+        key_BTNK.clone() if has_r else None,
         -draw(B, T, N, 1).sigmoid() * key_BTNK if corrects else None,
     )
 
@@ -93,7 +98,7 @@ def results(given: Inputs, backend: Any, reads_every: int = 1, dtype: torch.dtyp
     own = [None if tensor is None else tensor.to(dtype).requires_grad_() for tensor in given]
     q, w, v, S, a, r, p = own
     assert q is not None and w is not None and v is not None and S is not None
-    correction = None if r is None or p is None else (r, p)
+    correction = None if r is None else (r, p)
     found = matrix_memory.scan(q, w, v, S, decay=a, correction=correction, reads_every=reads_every, backend=backend)
     generator = torch.Generator().manual_seed(9)
     sees = [torch.randn(tensor.shape, generator=generator).to(dtype) for tensor in found]
@@ -122,7 +127,7 @@ def test_second_derivatives_use_the_equations(form: str) -> None:
         own = [None if tensor is None else tensor.requires_grad_() for tensor in drawn(form, (2, 5, 2, 3, 4))]
         q, w, v, S, a, r, p = own
         assert q is not None and w is not None and v is not None and S is not None
-        correction = None if r is None or p is None else (r, p)
+        correction = None if r is None else (r, p)
         y, last = matrix_memory.scan(q, w, v, S, decay=a, correction=correction, backend=backend)  # type: ignore[arg-type]
         (slope,) = torch.autograd.grad(y.pow(3).sum() + last.pow(3).sum(), w, create_graph=True)
         found[backend] = [slope.detach(), *torch.autograd.grad(slope.square().sum(), [w, v, S])]
@@ -164,11 +169,9 @@ def test_a_kernel_that_cannot_run_says_why() -> None:
 @pytest.mark.parametrize("share", [(0, 3), (1, 2)], ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[int, int]) -> None:
-    sizes = kernel.Sizes(
-        T=20, B=3, N=2, K=5, V=19, decays=0, corrects="corrected" in form, reads_every=2, segment=8, key_heads=2
-    )
     q, w, v, S, a, r, p = drawn(form, (3, 20, 2, 5, 19), reads_every=2)
-    sizes = sizes._replace(decays=0 if a is None else a.shape[-1], key_heads=w.shape[2])
+    decays, corrects = 0 if a is None else a.shape[-1], r is not None
+    sizes = kernel.Sizes(20, 3, 2, 5, 19, decays, corrects, reads_every=2, segment=8, key_heads=w.shape[2])
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     y, last, checkpoints = draw(3, 10, 2, 19), draw(3, 2, 5, 19), draw(3, 2, 3, 5, 19)
