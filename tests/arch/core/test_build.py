@@ -127,7 +127,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("lstm", {"width": 8, "channels": None, "vocabulary": 0}, "vocabulary must be at least 1, not 0"),
     ("lstm", {"width": 8, "channels": None, "vocabulary": -1}, "vocabulary must be at least 1, not -1"),
     ("lstm", {"width": 8, "params": 100}, "exactly one of width, .* given: width=8, params=100"),
-    ("lstm", {}, "exactly one of width, params, state and step_flops; given: none of them"),
+    ("lstm", {}, "exactly one of width, params, layer_params, state, step_flops; given: none of them"),
     ("lstm", {"width": 8, "vocabulary": 5}, "either vocabulary.* or channels"),
     ("lstm", {"width": 8, "channels": None}, "either vocabulary.* or channels"),
     ("lstm:dropout=1", {"width": 8}, r"dropout must lie in \[0, 1\), not 1"),

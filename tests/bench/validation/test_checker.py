@@ -300,7 +300,7 @@ def test_the_command_reports_passed_and_failed_checks(carousel: Carousel, tmp_pa
     write(tmp_path, "first_bit", TASK)
     result = carousel("validate", "--plugin", "first_bit.py")
     assert result.code == 0 and result.err == ""
-    assert result.out.startswith("first_bit (plugin ") and result.out.endswith("): all 11 checks passed\n")
+    assert result.out.startswith("first_bit (plugin ") and result.out.endswith("): all 12 checks passed\n")
     write(tmp_path, "first_bit", changed(TASK, ("return 0.5", "return 0.4")))
     result = carousel("validate", "first_bit", "--plugin", "first_bit.py")
     assert result.code == 3
