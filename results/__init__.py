@@ -67,6 +67,15 @@ from results.statistics.noise import (
     median_calibration,
 )
 from results.statistics.roofline import Limits, attainable
+from results.statistics.sampling_error import (
+    difference_error,
+    interval_of_difference,
+    interval_of_score,
+    interval_of_scores,
+    score_variance,
+    sequences_needed,
+)
+from results.statistics.score_evidence import CLEAR_SHARE, MAX_ERROR, ScoreEvidence, score_evidence, score_p_value
 from results.statistics.step_curves import curves_of, step_metric
 from results.statistics.tuning import RateResult, choose, chosen_rate, is_at_edge, rate_results, why_no_rate
 from results.store.document import StoreError, write_atomically, write_document
@@ -81,9 +90,11 @@ __all__ = [
     "BUDGETS",
     "BUDGET_TOLERANCE",
     "BUSY_LOAD",
+    "CLEAR_SHARE",
     "DEFAULT_OPTION",
     "FALSE_ALARMS",
     "LOSS_GAIN",
+    "MAX_ERROR",
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",
@@ -136,6 +147,7 @@ __all__ = [
     "ReferenceScores",
     "Run",
     "RunFile",
+    "ScoreEvidence",
     "Series",
     "Span",
     "Status",
@@ -161,6 +173,7 @@ __all__ = [
     "costs_of",
     "crossover",
     "curves_of",
+    "difference_error",
     "digest",
     "disturbances",
     "disturbed",
@@ -169,9 +182,12 @@ __all__ = [
     "frame",
     "growth",
     "history",
+    "interval_of_difference",
     "interval_of_mean",
     "interval_of_median",
     "interval_of_quantile",
+    "interval_of_score",
+    "interval_of_scores",
     "is_at_edge",
     "is_standard_output",
     "judge",
@@ -190,6 +206,10 @@ __all__ = [
     "sample_frame",
     "samples",
     "save_traces",
+    "score_evidence",
+    "score_p_value",
+    "score_variance",
+    "sequences_needed",
     "solved_score",
     "step_metric",
     "verify",

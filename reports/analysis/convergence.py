@@ -37,18 +37,19 @@ def learning_seeds(group: Group) -> list[Seed]:
     return [seed for seed in group.seeds if seed.score() is not None and seed.convergence == "still learning"]
 
 
-def possible_rise(group: Group, floor: float = 0.0) -> float:
-    """Return how far the mean score of a group could rise with more training, as a share of the span to 1.
+def possible_rise(group: Group, values: Sequence[float] | None = None) -> float:
+    """Return how far the mean of a group could rise with more training.
 
     The result is 0 if no seed was still learning.
 
     Args:
         group: The seeds of one architecture on one task at one length.
-        floor: The score at which the span begins: 0 for scores, the best score without memory for memory shares.
+        values: A value per scored seed that training can raise to 1, such as its memory share; None for the scores.
     """
-    scored = len(group.scores())
-    rises = [1 - max(0.0, ((seed.score() or 0.0) - floor) / (1 - floor)) for seed in learning_seeds(group)]
-    return sum(rises) / scored if scored else 0.0
+    scored = [seed for seed in group.seeds if seed.score() is not None]
+    values = group.scores() if values is None else values
+    rises = [1 - value for seed, value in zip(scored, values, strict=True) if seed.convergence == "still learning"]
+    return sum(rises) / len(scored) if scored else 0.0
 
 
 def is_undecided(group: Group) -> bool:

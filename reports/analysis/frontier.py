@@ -29,12 +29,11 @@ from itertools import product
 from typing import Literal
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE
 from reports.analysis.overview import OverviewRow
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.streaming.growth import growths_by_arch
-from reports.format.numbers import listed, plural
-from results import Growth
+from reports.format.numbers import listed, memory_share, plural
+from results import CLEAR_SHARE, Growth
 
 Quantity = Literal["state_bytes", "step_seconds", "parameters"]
 """A cost that a user can limit. `OverviewRow` and `Needs` have a field or property of each name."""
@@ -131,10 +130,11 @@ def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
     """
     unfit = failures(groups)
     for row in rows:
+        share = memory_share(row.share, row.high)
         if row.undecided and row.possible_share < CLEAR_SHARE:
-            unfit.setdefault(row.arch, f"no clear memory even with more training, {row.share:.0%} so far")
+            unfit.setdefault(row.arch, f"no clear memory even with more training, {share} so far")
         elif not row.undecided and not has_clear_memory(row):
-            unfit.setdefault(row.arch, f"no clear memory by its scores, {row.share:.0%}")
+            unfit.setdefault(row.arch, f"no clear memory by its scores, {share}")
     streamed = [row for row in rows if row.cost is not None]
     fit = [row for row in streamed if row.arch not in unfit]
     pairs = [(a, b) for a in fit for b in fit if _beats(a, b)]
@@ -158,8 +158,11 @@ def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
 
 
 def has_clear_memory(row: OverviewRow) -> bool:
-    """Return whether a memory share is at least `CLEAR_SHARE` and its interval lies above 0."""
-    return row.share >= CLEAR_SHARE and row.low > 0
+    """Return whether a memory share is at least `CLEAR_SHARE`, and shown by single seeds or by its whole interval.
+
+    Single seeds count because some seeds learn a task and others do not. Then the interval of the mean is wide.
+    """
+    return row.share >= CLEAR_SHARE and (row.shows_memory or row.low > 0)
 
 
 def failures(groups: Iterable[Group]) -> dict[str, str]:

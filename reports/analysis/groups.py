@@ -18,6 +18,7 @@ from reports.analysis.labels import Labels
 from results import (
     Case,
     Convergence,
+    Interval,
     LengthRange,
     Limits,
     Measurement,
@@ -27,6 +28,7 @@ from results import (
     RunFile,
     Training,
     convergence,
+    interval_of_scores,
     range_at,
     solved_score,
 )
@@ -35,6 +37,8 @@ RateSource = Literal["plan", "tuned"]
 STEP_QUANTILES = (0.5, 0.9, 0.99, 1.0)
 LOSSES = ("mse", "cross_entropy")
 """The metrics that are losses of a trained model."""
+MEMORY_SCORE = "memory_score"
+"""The metric of tasks that also score apart the positions which need the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,17 @@ class Seed:
     def range_scores(self) -> dict[LengthRange, float]:
         """Mean scores in [0, 1] by range of test lengths; empty if no range was tested, or as for `scores`."""
         ranges = [(range_at(at), score) for at, score in self._tested("accuracy")]
+        return {lengths: score for lengths, score in ranges if lengths is not None}
+
+    @cached_property
+    def memory_scores(self) -> dict[int, float]:
+        """Scores on the positions that need the memory, by test length; empty if the task does not record them."""
+        return {at["length"]: score for at, score in self._tested(MEMORY_SCORE) if "length" in at}
+
+    @cached_property
+    def range_memory_scores(self) -> dict[LengthRange, float]:
+        """Scores as in `memory_scores`, by range of test lengths."""
+        ranges = [(range_at(at), score) for at, score in self._tested(MEMORY_SCORE)]
         return {lengths: score for lengths, score in ranges if lengths is not None}
 
     @cached_property
@@ -170,6 +185,8 @@ class Group:
     task: str
     length: int
     seeds: tuple[Seed, ...]
+    judged: int = 1
+    """The number of planned seeds of all groups of the run, over which errors of judgement are corrected."""
 
     @property
     def records(self) -> list[Record]:
@@ -201,6 +218,18 @@ class Group:
         Seeds without a score at this length are left out.
         """
         return [score for seed in self.seeds if (score := seed.score(length)) is not None]
+
+    def interval(self, length: int | None = None) -> Interval:
+        """Return the mean score at the test length `length` in steps (default: the trained length) with its interval.
+
+        See `results.interval_of_scores`. A single seed has the interval of its test set only. Raises `ValueError` if no
+        seed has a score at this length.
+        """
+        return interval_of_scores(self.scores(length), self.test_sequences())
+
+    def test_sequences(self) -> int:
+        """Return the number of test sequences of each seed at each length and over each range."""
+        return min(seed.case.protocol.test_sequences for seed in self.seeds)
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
         """Return the reference scores at the test length `length` in steps (default: the trained length).
@@ -240,7 +269,13 @@ def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, 
     tasks = _order(labels.task(case) for case in cases.values())
     archs = _order(labels.arch(case) for case in cases.values())
     return [
-        Group(arch=arch, task=task, length=length, seeds=tuple(sorted(seeds, key=lambda seed: seed.case.seed)))
+        Group(
+            arch=arch,
+            task=task,
+            length=length,
+            seeds=tuple(sorted(seeds, key=lambda seed: seed.case.seed)),
+            judged=len(cases),
+        )
         for (arch, task, length), seeds in sorted(
             members.items(), key=lambda item: (tasks[item[0][1]], item[0][2], archs[item[0][0]])
         )

@@ -10,7 +10,12 @@ from statistics import fmean
 from reports.analysis.convergence import is_undecided, learning_seeds, possible_rise
 from reports.analysis.groups import Group, RateSource, group_cases
 from reports.analysis.health import problems_of
-from reports.analysis.memory_share import effective_length_of, loss_evidence_of, range_shares
+from reports.analysis.memory_share import (
+    effective_length_of,
+    loss_evidence_of,
+    range_share,
+    score_evidence_of,
+)
 from reports.analysis.ranking import Estimate, Rank, ranks
 from reports.analysis.streaming.step_costs import (
     StepCost,
@@ -29,8 +34,10 @@ from results import (
     Record,
     ReferenceScores,
     RunFile,
-    interval_of_mean,
+    ScoreEvidence,
+    interval_of_scores,
     range_text,
+    score_variance,
 )
 
 
@@ -43,10 +50,12 @@ class RangeScore:
     score: float
     """The mean score over seeds."""
     low: float | None
-    """With `high`, the 95% interval of the mean score; None for a single seed."""
+    """With `high`, the 95% interval of the mean score; for a single seed, that of its test set."""
     high: float | None
     share: float | None
     """The mean memory share over seeds; None if it is undefined."""
+    share_high: float | None
+    """The upper end of the interval of the memory share; None if it is undefined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,7 @@ class LeaderboardRow:
     """The mean score over seeds at the trained length."""
     score_low: float | None
     score_high: float | None
-    """With `score_low`, the 95% interval of the mean score; both ends are None with fewer than two scored seeds."""
+    """With `score_low`, the 95% interval of the mean score; for a single seed, that of its test set."""
     rank_first: int | None
     """The best rank on this task and length that the seeds allow; None with fewer than two scored seeds."""
     rank_last: int | None
@@ -75,6 +84,8 @@ class LeaderboardRow:
     """The scores over ranges of test lengths, ascending."""
     effective: EffectiveLength | None
     """The effective length; None without scores, or if it is undefined."""
+    evidence: ScoreEvidence | None
+    """What the scores at the trained length show; None without scores or reference scores."""
     loss: LossEvidence | None
     """The test loss at the trained length and what it shows; None if it was not measured."""
     seeds: int
@@ -176,7 +187,8 @@ def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str,
     for group in groups:
         estimates = by_setting.setdefault((group.task, group.length), {})
         if len(scores := group.scores()) > 1:
-            estimates[group.arch] = Estimate.of(scores, possible_rise(group))
+            test_variance = fmean(score_variance(score, group.test_sequences()) for score in scores)
+            estimates[group.arch] = Estimate.of(scores, possible_rise(group), test_variance)
     return {setting: ranks(estimates) for setting, estimates in by_setting.items()}
 
 
@@ -194,7 +206,7 @@ def _row(
     scores = group.scores()
     low = middle = high = None
     if scores:
-        interval = interval_of_mean(scores)
+        interval = group.interval()
         middle, (low, high) = interval.middle, bounds(interval, floor=0.0, ceiling=1.0)
     models = [record.model for record in group.records if record.model is not None]
     budgets = {seed.case.budget for seed in group.seeds}
@@ -217,6 +229,7 @@ def _row(
         memoryless_score=reference.memoryless_score if reference else None,
         range_scores=tuple(_range_score(group, lengths) for lengths in group.evaluated_ranges()),
         effective=effective_length_of(group),
+        evidence=score_evidence_of(group),
         loss=loss_evidence_of(group),
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
@@ -247,15 +260,17 @@ def _row(
 
 def _range_score(group: Group, lengths: LengthRange) -> RangeScore:
     """Return the mean score of a group over a range, at which at least one seed was tested."""
-    interval = interval_of_mean([seed.range_scores[lengths] for seed in group.seeds if lengths in seed.range_scores])
+    scores = [seed.range_scores[lengths] for seed in group.seeds if lengths in seed.range_scores]
+    interval = interval_of_scores(scores, group.test_sequences())
     low, high = bounds(interval, floor=0.0, ceiling=1.0)
-    shares = range_shares(group, lengths)
+    share = range_share(group, lengths)
     return RangeScore(
         lengths=range_text(lengths),
         score=interval.middle,
         low=low,
         high=high,
-        share=fmean(shares) if shares else None,
+        share=share.middle if share else None,
+        share_high=share.high if share else None,
     )
 
 

@@ -1,8 +1,12 @@
-"""What scores and losses say about memory: memory shares, effective lengths and the evidence of losses.
+"""What scores and losses say about memory: memory shares, effective lengths, and the evidence of scores and losses.
 
 The *memory share* places a score between the best score without memory (0%) and a perfect score (100%). The best
 score without memory is chance or the memoryless baseline, whichever is higher. Papers call the memory share a scaled
 accuracy.
+
+Some tasks also reward what needs no long memory, such as the local rules of a grammar. Their reference scores have a
+`memory_floor`: the score of a strategy that lacks only the memory which the task tests. Then this score is 0%. If such
+a task records the metric `memory_score`, the share is that of the positions which need the memory.
 
 Memory shares can be compared in the settings that `shared_settings` returns.
 """
@@ -11,15 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from statistics import fmean
 
 from reports.analysis.convergence import possible_rise
-from reports.analysis.groups import Group, archs_of
+from reports.analysis.groups import Group, Seed, archs_of
 from reports.analysis.ranking import Estimate
-from results import EffectiveLength, LengthRange, LossEvidence, ReferenceScores, effective_length, loss_evidence
+from results import (
+    EffectiveLength,
+    Interval,
+    LengthRange,
+    LossEvidence,
+    ReferenceScores,
+    ScoreEvidence,
+    effective_length,
+    interval_of_scores,
+    loss_evidence,
+    score_evidence,
+    score_variance,
+)
 
-CLEAR_SHARE = 0.05
-"""The smallest memory share that counts as memory. A lower share is no evidence of memory, even if its interval lies
-above 0. With few seeds, an interval can be narrow by chance."""
 MAX_PAIRED = 20
 """The largest number of sets of architectures whose pairwise intersections are tried."""
 
@@ -33,29 +47,84 @@ def no_memory_score(reference: ReferenceScores) -> float:
 
 
 def memory_share(group: Group, length: int | None = None) -> list[float]:
-    """Return the memory share in [0, 1] of each scored seed at `length` in steps (default: the trained length).
+    """Return the memory share of each scored seed at `length` in steps (default: the trained length), at most 1.
 
-    Negative shares are raised to 0. The list is empty without reference scores, or if a perfect score needs no memory.
+    A seed below the best score without memory has a negative share. If negative shares were raised to 0, means over
+    seeds would be too high. The list is empty without reference scores, or if a perfect score needs no memory.
     """
-    reference = group.reference(length)
-    if reference is None or no_memory_score(reference) >= 1:
-        return []
-    base = no_memory_score(reference)
-    return [max(0.0, (score - base) / (1 - base)) for score in group.scores(length)]
+    return [(score - floor) / (1 - floor) for score, floor in _scaled(group, length)]
 
 
-def range_shares(group: Group, lengths: LengthRange) -> list[float]:
-    """Return the memory share in [0, 1] of each scored seed over a range of test lengths.
+def memory_estimate(group: Group, length: int | None = None) -> Estimate | None:
+    """Return the mean memory share over seeds at `length` in steps (default: the trained length).
 
-    Each seed was tested at lengths of its own, so it has reference scores of its own. The list is empty as for
-    `memory_share`.
+    Returns None with fewer than two shares.
     """
-    shares = []
+    scaled = _scaled(group, length)
+    if len(scaled) < 2:
+        return None
+    shares = [(score - floor) / (1 - floor) for score, floor in scaled]
+    return Estimate.of(
+        shares,
+        possible_rise(group, shares) if length in (None, group.length) else 0.0,
+        fmean(score_variance(score, group.test_sequences()) / (1 - floor) ** 2 for score, floor in scaled),
+    )
+
+
+def range_share(group: Group, lengths: LengthRange) -> Interval | None:
+    """Return the mean memory share over a range of test lengths, with its 95% interval.
+
+    Each seed was tested at lengths of its own, so it has reference scores of its own. The ends of the interval are
+    those of the mean score, placed between the mean reference score and 1. Returns None without shares.
+    """
+    pairs = []
     for seed in group.seeds:
         reference = None if seed.record is None else seed.record.reference_over(lengths)
-        if lengths in seed.range_scores and reference is not None and (base := no_memory_score(reference)) < 1:
-            shares.append(max(0.0, (seed.range_scores[lengths] - base) / (1 - base)))
-    return shares
+        if lengths in seed.range_scores and reference is not None:
+            pairs.append(_on_memory(seed.range_scores[lengths], seed.range_memory_scores.get(lengths), reference))
+    if not pairs or max(floor for _, floor in pairs) >= 1:
+        return None
+    floor = fmean(floor for _, floor in pairs)
+    low, _, high = interval_of_scores([score for score, _ in pairs], group.test_sequences())
+    return Interval(
+        (low - floor) / (1 - floor),
+        fmean((score - floor) / (1 - floor) for score, floor in pairs),
+        min(1.0, (high - floor) / (1 - floor)),
+    )
+
+
+def score_evidence_of(group: Group) -> ScoreEvidence | None:
+    """Return what the test scores of a group at the trained length show.
+
+    Returns None without scores or without reference scores.
+    """
+    scored, reference = [seed for seed in group.seeds if seed.score() is not None], group.reference()
+    if not scored or reference is None:
+        return None
+    return score_evidence(
+        group.scores(),
+        [seed.solved for seed in scored],
+        floor=no_memory_score(reference),
+        sequences=group.test_sequences(),
+        judged=group.judged,
+    )
+
+
+def memory_evidence_of(group: Group) -> ScoreEvidence | None:
+    """Return what the memory shares of a group at the trained length show.
+
+    It differs from `score_evidence_of` only if the task has a `memory_floor`. Returns None without shares.
+    """
+    scaled = _scaled(group, None)
+    if not scaled:
+        return None
+    return score_evidence(
+        [score for score, _ in scaled],
+        [seed.solved for seed in group.seeds if seed.score() is not None],
+        floor=scaled[0][1],
+        sequences=group.test_sequences(),
+        judged=group.judged,
+    )
 
 
 def effective_length_of(group: Group) -> EffectiveLength | None:
@@ -70,6 +139,7 @@ def effective_length_of(group: Group) -> EffectiveLength | None:
         {length: [seed.scores[length] for seed in scored] for length in lengths},
         {length: no_memory_score(reference) for length, reference in references.items()},
         group.length,
+        sequences=group.test_sequences(),
     )
 
 
@@ -84,20 +154,8 @@ def loss_evidence_of(group: Group) -> LossEvidence | None:
         [loss for of_seed, loss in losses if of_seed == name],
         constant=reference.constant_loss if reference else None,
         memoryless=reference.memoryless_loss if reference else None,
-        sequences=min(seed.case.protocol.test_sequences for seed in group.seeds),
+        sequences=group.test_sequences(),
     )
-
-
-def clears(mean: float, low: float, floor: float) -> bool:
-    """Return whether the scores of an architecture are evidence that it uses the past.
-
-    Args:
-        mean: The mean score over seeds. It has to exceed `floor` by more than `CLEAR_SHARE` of the distance from
-            `floor` to 1.
-        low: The lower end of the interval of the mean. It has to exceed `floor`.
-        floor: The best score without memory.
-    """
-    return low > floor and mean > floor + CLEAR_SHARE * (1 - floor)
 
 
 def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate]]:
@@ -109,10 +167,7 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
     """
     table: dict[Setting, dict[str, Estimate]] = {}
     for group in groups:
-        if len(shares := memory_share(group)) > 1:
-            reference = group.reference()
-            assert reference is not None  # otherwise there are no shares
-            estimate = Estimate.of(shares, possible_rise(group, no_memory_score(reference)))
+        if (estimate := memory_estimate(group)) is not None:
             table.setdefault((group.task, group.length), {})[group.arch] = estimate
     best: dict[Setting, dict[str, Estimate]] = {}
     for archs in _candidates(groups, table):
@@ -126,7 +181,7 @@ def shared_settings(groups: Sequence[Group]) -> dict[Setting, dict[str, Estimate
 
 def shares_beyond_training(
     groups: Sequence[Group], shared: dict[Setting, dict[str, Estimate]]
-) -> tuple[int | None, dict[str, float]]:
+) -> tuple[int | None, dict[str, Estimate]]:
     """Return the mean memory shares at the largest multiple of the trained length at which all groups have scores.
 
     Args:
@@ -135,8 +190,8 @@ def shares_beyond_training(
 
     Returns:
         The multiple and the mean memory share over settings by architecture. The multiple is at least 2.
-        Architectures with no share in any setting are left out. The result is (None, {}) if there is no common
-        multiple. It is also (None, {}) if an architecture has shares in some settings but not in all.
+        Architectures with fewer than two shares in every setting are left out. The result is (None, {}) if there is no
+        common multiple. It is also (None, {}) if an architecture has shares in some settings but not in all.
     """
     compared = [group for group in groups if group.arch in shared.get((group.task, group.length), {})]
     multiples = [
@@ -147,13 +202,13 @@ def shares_beyond_training(
     if not common:
         return None, {}
     multiple = max(common)
-    by_arch: dict[str, list[float]] = {}
+    by_arch: dict[str, list[Estimate]] = {}
     for group in compared:
-        if shares := memory_share(group, multiple * group.length):
-            by_arch.setdefault(group.arch, []).append(sum(shares) / len(shares))
-    if any(len(means) < len(shared) for means in by_arch.values()):
+        if (estimate := memory_estimate(group, multiple * group.length)) is not None:
+            by_arch.setdefault(group.arch, []).append(estimate)
+    if any(len(estimates) < len(shared) for estimates in by_arch.values()):
         return None, {}
-    return multiple, {arch: sum(means) / len(means) for arch, means in by_arch.items()}
+    return multiple, {arch: Estimate.over(estimates) for arch, estimates in by_arch.items()}
 
 
 def _candidates(groups: Sequence[Group], table: dict[Setting, dict[str, Estimate]]) -> list[tuple[str, ...]]:
@@ -171,3 +226,38 @@ def _candidates(groups: Sequence[Group], table: dict[Setting, dict[str, Estimate
 def _pairs_and_archs(shared: dict[Setting, dict[str, Estimate]]) -> tuple[int, int]:
     archs = len(next(iter(shared.values()), {}))
     return archs * len(shared), archs
+
+
+def _scaled(group: Group, length: int | None) -> list[tuple[float, float]]:
+    """Return, for each scored seed, the score that counts for its memory share and the score at which the share is 0.
+
+    The list is empty without reference scores, or if a perfect score needs no memory.
+    """
+    reference = group.reference(length)
+    if reference is None:
+        return []
+    pairs = [
+        _on_memory(score, _memory_score(seed, length), reference)
+        for seed in group.seeds
+        if (score := seed.score(length)) is not None
+    ]
+    return [(score, floor) for score, floor in pairs if floor < 1]
+
+
+def _memory_score(seed: Seed, length: int | None) -> float | None:
+    return seed.memory_scores.get(seed.case.length if length is None else length)
+
+
+def _on_memory(score: float, memory_score: float | None, reference: ReferenceScores) -> tuple[float, float]:
+    """Return the score that counts for the memory share, and the score at which the share is 0.
+
+    Args:
+        score: The score on all scored positions.
+        memory_score: The score on the positions that need the memory; None if it was not measured.
+        reference: The reference scores at the same length or range.
+    """
+    if reference.memory_floor is None:
+        return score, no_memory_score(reference)
+    if memory_score is None:
+        return score, max(no_memory_score(reference), reference.memory_floor)
+    return memory_score, reference.memory_floor

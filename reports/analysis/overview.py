@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import shared_settings, shares_beyond_training
+from reports.analysis.memory_share import Setting, memory_evidence_of, shared_settings, shares_beyond_training
 from reports.analysis.ranking import Estimate, ranks
 from reports.analysis.streaming.step_costs import StepCost, cost_at, last_shared_position, ranked, step_costs_by_arch
+from results import ScoreEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +18,23 @@ class OverviewRow:
 
     arch: str
     share: float
-    """The mean memory share over the settings of `shared_settings`."""
+    """The mean memory share over the settings of `shared_settings`, at most 1. It is negative if scores are below the
+    best score without memory."""
     low: float
     high: float
-    """With `low`, the 95% interval of `share`."""
+    """With `low`, the 95% interval of `share`. `low` can be negative, and `high` is at most 1."""
+    using: int
+    """The number of models, over all seeds and settings, whose own test sequences show that they use memory."""
+    models: int
+    """The number of models with a score, over all seeds and settings."""
+    shows_memory: bool
+    """Whether the scores of any setting show memory, by single seeds or on average."""
     ties: str
     """Letters; architectures that share a letter are statistically indistinguishable, or the worse one is undecided."""
     beyond: float | None
     """The mean memory share at `multiple` times the trained length; None if it was not measured everywhere."""
+    beyond_high: float | None
+    """The upper end of the 95% interval of `beyond`."""
     multiple: int | None
     costs: tuple[StepCost, ...]
     """The step costs by ascending position; empty if the architecture was not streamed."""
@@ -84,17 +94,23 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
     comparable = ranked(costs)
     sizes = _largest_models(groups)
     compared_at = last_shared_position([costs[arch] for arch in archs if arch in costs])
+    evidences = _evidences(groups, shared)
     rows = []
     for arch, rank in ranks(overall).items():
         low, middle, high = overall[arch].interval()
+        beyond = shares_beyond.get(arch)
         rows.append(
             OverviewRow(
                 arch=arch,
                 share=middle,
-                low=max(low, 0.0),
+                low=low,
                 high=min(high, 1.0),
+                using=sum(evidence.using for evidence in evidences[arch]),
+                models=sum(evidence.seeds for evidence in evidences[arch]),
+                shows_memory=any(evidence.shows_past for evidence in evidences[arch]),
                 ties=rank.ties,
-                beyond=shares_beyond.get(arch),
+                beyond=beyond.mean if beyond else None,
+                beyond_high=beyond.interval().high if beyond else None,
                 multiple=multiple,
                 costs=tuple(costs.get(arch, ())),
                 has_ranked_cost=arch in comparable,
@@ -105,6 +121,19 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
             )
         )
     return rows
+
+
+def _evidences(
+    groups: Sequence[Group], shared: Mapping[Setting, Mapping[str, Estimate]]
+) -> dict[str, list[ScoreEvidence]]:
+    """Return what the memory shares in each of the shared settings show, by architecture."""
+    evidences: dict[str, list[ScoreEvidence]] = {}
+    for group in groups:
+        if group.arch in shared.get((group.task, group.length), {}):
+            evidence = memory_evidence_of(group)
+            assert evidence is not None  # otherwise the setting would not be shared
+            evidences.setdefault(group.arch, []).append(evidence)
+    return evidences
 
 
 def _largest_models(groups: Sequence[Group]) -> dict[str, int]:

@@ -1,8 +1,18 @@
 """Rank architectures as far as the seeds allow, with letters for statistically indistinguishable ones.
 
 Two architectures are distinguishable if their mean scores differ significantly and by more than `NEARLY_EQUAL`.
-Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. If the seeds
-of each architecture agree exactly, there is no variance to test. Then only the difference of the means counts.
+Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. Seeds may
+agree by chance, so the variance of an architecture is at least that which its test sets leave.
+
+Seeds that agree prove little if they are few. Suppose that two architectures are equal, and that each of their seeds
+solves the task with probability q. Then all a seeds of one solve it and all b seeds of the other fail with a
+probability of
+
+    q^a (1 - q)^b <= (a / (a + b))^a (b / (a + b))^b                    (1)
+
+No test of the scores notices this. So two architectures are distinguishable only if twice the bound (1) is at most 5%.
+Two seeds of each do not suffice (12.5%), and three do (3.1%). This bound holds for each pair, not for all pairs of a
+table together.
 
 An architecture whose mean could still rise with more training is never the worse one of a distinguishable pair.
 """
@@ -33,6 +43,8 @@ class Estimate:
     mean: float
     parts: tuple[tuple[float, int], ...]
     """Variance and degrees of freedom of each part; the variances add up to the variance of the mean."""
+    seeds: int
+    """The smallest number of seeds in a part."""
     possible_rise: float = 0.0
     """The most by which the mean could rise with more training; see `reports.analysis.convergence`."""
 
@@ -42,11 +54,20 @@ class Estimate:
         return self.possible_rise > NEARLY_EQUAL
 
     @classmethod
-    def of(cls, values: Sequence[float], possible_rise: float = 0.0) -> Estimate:
-        """Estimate the mean of at least two values, which could rise by at most `possible_rise`."""
+    def of(cls, values: Sequence[float], possible_rise: float = 0.0, test_variance: float = 0.0) -> Estimate:
+        """Estimate a mean over seeds.
+
+        Args:
+            values: At least two values, one per seed.
+            possible_rise: The most by which the mean could rise.
+            test_variance: The mean variance of a value that its test set causes. The variance over seeds is at least
+                this.
+        """
+        variance = max(float(np.var(values, ddof=1)), test_variance)
         return cls(
             mean=float(np.mean(values)),
-            parts=((float(np.var(values, ddof=1)) / len(values), len(values) - 1),),
+            parts=((variance / len(values), len(values) - 1),),
+            seeds=len(values),
             possible_rise=possible_rise,
         )
 
@@ -62,6 +83,7 @@ class Estimate:
             parts=tuple(
                 (variance / count**2, freedom) for estimate in estimates for variance, freedom in estimate.parts
             ),
+            seeds=min(estimate.seeds for estimate in estimates),
             possible_rise=sum(estimate.possible_rise for estimate in estimates) / count,
         )
 
@@ -101,9 +123,9 @@ def ranks(estimates: Mapping[str, Estimate]) -> dict[str, Rank]:
 def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, str]]:
     """Return the distinguishable pairs of names as (better, worse).
 
-    A pair is distinguishable if its means differ by more than `NEARLY_EQUAL` and the difference is significant.
-    Significance is decided by Welch's test with Holm's correction. Pairs whose worse name is undecided are left out,
-    after the correction.
+    A pair is distinguishable if its means differ by more than `NEARLY_EQUAL`, if the difference is significant by
+    Welch's test with Holm's correction, and if there are enough seeds by (1). Pairs whose worse name is undecided are
+    left out, after the correction.
     """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
@@ -111,15 +133,23 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
     for position, (p_value, (better, worse)) in enumerate(tested):
         if p_value > LEVEL / (len(tested) - position):
             break
-        if estimates[better].mean - estimates[worse].mean > NEARLY_EQUAL and not estimates[worse].is_undecided:
+        first, second = estimates[better], estimates[worse]
+        has_enough_seeds = chance_agreement(first.seeds, second.seeds) <= LEVEL
+        if first.mean - second.mean > NEARLY_EQUAL and has_enough_seeds and not second.is_undecided:
             significant.add((better, worse))
     return significant
+
+
+def chance_agreement(first: int, second: int) -> float:
+    """Return twice the bound (1) for so many seeds of two architectures."""
+    total = first + second
+    return 2 * (first / total) ** first * (second / total) ** second
 
 
 def _p_value(a: Estimate, b: Estimate) -> float:
     """Return the two-sided p-value of Welch's test for equal means (Welch 1947).
 
-    Without variance, the p-value is 1 if the means are equal, and 0 if they differ.
+    Without variance, as of values that no test set measured, the p-value is 1 if the means are equal, and 0 if not.
     """
     parts, difference = a.parts + b.parts, abs(a.mean - b.mean)
     if _variance(parts) == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def settings_of(groups: Sequence[Group]) -> list[tuple[str, int]]:
 
 def single_seed_group(group: Group, seed: Seed) -> Group:
     """Return a group that holds one seed only, for the figures of a single case."""
-    return Group(arch=group.arch, task=group.task, length=group.length, seeds=(seed,))
+    return replace(group, seeds=(seed,))
 
 
 def slug(text: str) -> str:

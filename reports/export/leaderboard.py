@@ -16,11 +16,11 @@ from reports.format.escape import escape_cell, latex_text, markdown_text, to_asc
 from reports.text.budgets import missed_budgets
 from reports.text.lengths import effective_estimate
 from reports.text.losses import error_estimate, loss_value
-from results import EffectiveLength, LossEvidence, Record, RunFile
+from results import EffectiveLength, LossEvidence, Record, RunFile, ScoreEvidence
 
 Column = tuple[str, Callable[[LeaderboardRow], str]]
 """A heading, and a function that returns the cell of a row."""
-COMPOSED = ("effective", "loss", "range_scores")
+COMPOSED = ("effective", "evidence", "loss", "range_scores")
 """Fields of a row that CSV spreads over columns, or writes as text."""
 EFFECTIVE_COLUMNS = {
     "effective_length": "length",
@@ -30,6 +30,8 @@ EFFECTIVE_COLUMNS = {
     "longest_length": "longest",
 }
 """CSV columns of the effective length, each with its field."""
+EVIDENCE_COLUMNS = {"seeds_using_past": "using", "score_shows_past": "shows_past"}
+"""CSV columns of what the scores show, each with its field."""
 LOSS_COLUMNS = {
     "loss_name": "name",
     "loss": "mean",
@@ -62,12 +64,13 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     Every text is quoted. Texts are escaped as `escape_cell` does.
     """
     plain = [field.name for field in fields(LeaderboardRow) if field.name not in COMPOSED]
-    names = [*plain, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores"]
+    names = [*plain, *EVIDENCE_COLUMNS, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(names)
     for row in leaderboard_of(group_cases(run, records)):
         values = asdict(row) | {"problems": "; ".join(row.problems)}
+        values |= {name: _of(row.evidence, field) for name, field in EVIDENCE_COLUMNS.items()}
         values |= {name: _of(row.effective, field) for name, field in EFFECTIVE_COLUMNS.items()}
         values |= {name: _of(row.loss, field) for name, field in LOSS_COLUMNS.items()}
         values["range_scores"] = "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores)
@@ -77,7 +80,7 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     return out.getvalue()
 
 
-def _of(part: EffectiveLength | LossEvidence | None, field: str) -> object:
+def _of(part: EffectiveLength | LossEvidence | ScoreEvidence | None, field: str) -> object:
     """Return a field of a part of a row, or None if the row has no such part. Booleans become 0 or 1."""
     value = None if part is None else getattr(part, field)
     return int(value) if isinstance(value, bool) else value

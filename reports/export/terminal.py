@@ -15,7 +15,6 @@ from reports.analysis.groups import group_cases, specifications
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
-from reports.analysis.memory_share import clears
 from reports.analysis.overview import overview_rows
 from reports.format import new_console, numbers, print_lines
 from reports.format.console import MEASURING_WIDTH
@@ -165,20 +164,18 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
 def _coloured_score(row: LeaderboardRow) -> Text:
     """Return the score with its interval.
 
-    The text is green if all seeds solved the task. It is red if neither score nor loss is evidence of memory, unless
-    more training could change them.
+    The text is green if all seeds solved the task. It is red if neither the scores nor the losses show use of the past,
+    by any seed or on average, unless more training could change them.
     """
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
         text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"
-    if row.score is None or row.chance is None:
+    if row.evidence is None:
         return Text(text)
-    if row.solved == row.seeds:
+    if row.evidence.solving == row.seeds:
         return Text(text, "green")
-    floor = max(row.chance, row.memoryless_score or 0.0)
-    is_evidence = row.score_low is None or clears(row.score, row.score_low, floor)
     by_loss = row.loss is not None and row.loss.shows_past
-    return Text(text, "" if row.undecided or is_evidence or by_loss else "red")
+    return Text(text, "" if row.undecided or row.evidence.shows_past or by_loss else "red")
 
 
 def _range_column(lengths: str) -> Column:

@@ -20,7 +20,7 @@ from reports.figures.drawing.canvas import (
     positions_axis,
 )
 from reports.format import numbers
-from results import Record, RunFile, interval_of_mean
+from results import Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], styles: dict[str, PlotStyle
     drawn = [group for group in rivals if group.arch in styles]
     for group in rivals:
         scored = [length for length in group.evaluated_lengths() if group.scores(length)]
-        means = [interval_of_mean(group.scores(length)) for length in scored]
+        means = [group.interval(length) for length in scored]
         if group not in drawn:
             axes.plot(scored, [mean.middle for mean in means], **CONTEXT_LINE)
             continue

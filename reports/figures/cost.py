@@ -21,7 +21,7 @@ from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, refere
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.format import numbers
 from reports.text.streaming import CALLED, HOLLOW_MARKERS
-from results import Record, RunFile, interval_of_mean
+from results import Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
 def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: dict[str, PlotStyle]) -> None:
     reference_lines(axes, [group for group, _ in rivals], [rivals[0][0].length])
     for group, cost in rivals:
-        style, interval = styles[group.arch], interval_of_mean(group.scores())
+        style, interval = styles[group.arch], group.interval()
         x = cost.p50_seconds * 1e6
         interval_bar(axes, x, interval, style.colour)
         axes.plot(

@@ -104,7 +104,7 @@ def _how_to_read(groups: Sequence[Group], streamed: Sequence[OverviewRow], choic
     return (
         "Up and to the left is better: more memory for a smaller state or a cheaper step. The line is the frontier of "
         "the panel: each of its architectures has a significantly higher memory share than the cheaper ones on it. "
-        f"Markers are means over {settings}, with 95% intervals over seeds."
+        f"Markers are means over {settings}, with 95% intervals over seeds. Shares below 0 are drawn at 0."
         + " Pale markers are architectures that cannot be recommended." * bool(choice.left_out or choice.undecided)
         + HOLLOW_MARKERS * is_any_interpreted
     )
@@ -129,7 +129,7 @@ def _draw_panel(
         interval_bar(axes, x, Interval(row.low, row.share, row.high), style.colour, opacity)
         axes.plot(
             [x],
-            [row.share],
+            [max(0.0, row.share)],
             marker=style.marker,
             markersize=7,
             color=style.colour,
@@ -141,7 +141,7 @@ def _draw_panel(
     line = panel_frontier([row for row in rows if row in ranked], cost)
     if line:
         xs = [*(cost(row) or 0.0 for row in line), axes.get_xlim()[1]]
-        shares = [*(row.share for row in line), line[-1].share]
+        shares = [max(0.0, row.share) for row in (*line, line[-1])]
         axes.plot(xs, shares, color=INK, linewidth=1.0, alpha=0.7, marker="none", drawstyle="steps-post")
     score_axis(axes)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import memory_share
+from reports.analysis.memory_share import memory_estimate
 from reports.analysis.ranking import Estimate
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import interval_bar, score_axis
@@ -77,8 +77,9 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
                 for arch, by_length in means.items()
             ),
             how_to_read=(
-                "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lines are means over "
-                "tasks, with the 95% interval over seeds. The vertical line marks the trained length. The leaderboard "
+                "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lower shares are "
+                "drawn at 0. Lines are means over tasks, with the 95% interval over seeds. The vertical line marks the "
+                "trained length. The leaderboard "
                 "has the score on each task." + BACKGROUND * (len(bands) > 1)
             ),
         )
@@ -93,9 +94,9 @@ def _means(rivals: Sequence[Group]) -> tuple[int, Means]:
     archs = archs_of(rivals)
     by_task: dict[str, Means] = {}
     for group in rivals:
-        by_length = {length: memory_share(group, length) for length in group.evaluated_lengths()}
+        by_length = {length: memory_estimate(group, length) for length in group.evaluated_lengths()}
         by_task.setdefault(group.task, {})[group.arch] = {
-            length: Estimate.of(shares) for length, shares in by_length.items() if len(shares) > 1
+            length: estimate for length, estimate in by_length.items() if estimate is not None
         }
     lengths = sorted({length for means in by_task.values() for row in means.values() for length in row})
     shared = [means for means in by_task.values() if all(set(lengths) <= set(means.get(arch, {})) for arch in archs)]
@@ -112,7 +113,7 @@ def _draw_panel(axes: Axes, trained: int, means: Means, styles: dict[str, PlotSt
     lengths = sorted({length for by_length in means.values() for length in by_length})
     drawn = [arch for arch in means if arch in styles]
     for arch, by_length in means.items():
-        heights = [estimate.mean for estimate in by_length.values()]
+        heights = [max(0.0, estimate.mean) for estimate in by_length.values()]
         if arch not in styles:
             axes.plot(list(by_length), heights, **CONTEXT_LINE)
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from math import ceil, isfinite
+from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from reports.figures.drawing.canvas import (
     plot_styles,
 )
 from reports.format import numbers
-from results import ReferenceScores, interval_of_mean
+from results import ReferenceScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,9 +84,8 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], 
     references = [reference for group in rivals if (reference := group.reference()) is not None]
     _draw_reference(axes, references[0] if references else None)
     for group in rivals:
-        y, style, mean = middles[group.arch], styles[group.arch], interval_of_mean(group.scores())
-        if isfinite(mean.low):
-            axes.plot([max(mean.low, 0), min(mean.high, 1)], [y, y], color=style.colour, linewidth=1.4, zorder=2)
+        y, style, mean = middles[group.arch], styles[group.arch], group.interval()
+        axes.plot([max(mean.low, 0), min(mean.high, 1)], [y, y], color=style.colour, linewidth=1.4, zorder=2)
         axes.plot(group.scores(), [y] * len(group.scores()), ".", color=style.colour, markersize=4, alpha=0.7, zorder=2)
         axes.plot([mean.middle], [y], color=style.colour, marker=style.marker, linestyle="none", zorder=3)
     scores = [score for group in rivals for score in group.scores()]
@@ -104,6 +103,5 @@ def _draw_reference(axes: Axes, reference: ReferenceScores | None) -> None:
 
 
 def _describe(group: Group) -> str:
-    mean = interval_of_mean(group.scores())
-    interval = f" ({mean.low:.2f} to {mean.high:.2f})" if isfinite(mean.low) else ""
-    return f"{group.task} at {group.length}, {group.arch}: {mean.middle:.2f}{interval}"
+    mean = group.interval()
+    return f"{group.task} at {group.length}, {group.arch}: {mean.middle:.2f} ({mean.low:.2f} to {mean.high:.2f})"

@@ -10,6 +10,8 @@ from itertools import count as count_from
 
 MISSING = "—"
 """The text for a value that was not measured."""
+ROUNDING = 1e-9
+"""A percentage is rounded up only if it exceeds a whole number by more than this."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -89,6 +91,27 @@ def significant(value: float, digits: int = 3) -> str:
 def percent(share: float | None) -> str:
     """Format a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
     return MISSING if share is None else f"{significant(100 * share, 2)}%"
+
+
+def memory_share(middle: float, high: float) -> str:
+    """Format a memory share as a whole percentage: `88%`.
+
+    A share that rounds to 0% or less only says how large it can be. So it becomes the upper end of its interval,
+    rounded up: `at most 4%`.
+    """
+    if is_positive_share(middle):
+        return f"{middle:.0%}"
+    return f"at most {math.ceil(100 * max(0.0, high) - ROUNDING)}%"
+
+
+def is_positive_share(middle: float) -> bool:
+    """Return whether a memory share is above 0% after rounding. If not, `memory_share` shows its upper end only."""
+    return round(100 * middle) > 0
+
+
+def memory_share_ends(low: float, high: float) -> str:
+    """Format the interval of a memory share in per cent, without what lies beyond 0 and 100: `(80–95)`."""
+    return f"({100 * max(0.0, low):.0f}–{100 * min(1.0, high):.0f})"
 
 
 def power_of_ten(value: float) -> str:

@@ -61,7 +61,8 @@ def _interpreted_mark(timing: StepTiming | None) -> Markup:
 
 
 def _css_percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
+    """Return a share as a length of a style sheet. A share that is below 0 or above 1 has no length of its own."""
+    return f"{100 * min(max(share, 0.0), 1.0):.1f}%"
 
 
 def _data_uri(figure: Figure) -> str:

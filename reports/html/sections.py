@@ -44,9 +44,12 @@ from reports.text.context import protocols
 from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
 from reports.text.losses import error_estimate, loss_value
 from reports.text.streaming import LIMIT_EXPLANATION
+from reports.text.test_sets import test_set_sentences
 from results import (
     BUSY_LOAD,
+    CLEAR_SHARE,
     LOSS_GAIN,
+    MAX_ERROR,
     MAX_STEAL_SHARE,
     MAX_WAITING_SHARE,
     SCORE_GAIN,
@@ -243,6 +246,9 @@ def _method(data: PageData) -> Values:
     return {
         "protocols": protocols(data.groups),
         "solved_share": SOLVED_SHARE,
+        "test_sets": test_set_sentences(data.groups),
+        "clear_share": CLEAR_SHARE,
+        "max_error": MAX_ERROR,
         "nearly_equal": NEARLY_EQUAL,
         "score_gain": SCORE_GAIN,
         "loss_gain": LOSS_GAIN,

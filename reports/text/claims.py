@@ -10,7 +10,7 @@ from math import isfinite
 from reports.format import numbers
 from results import AGAINST_PREFIX, DEFAULT_OPTION, Claim, Entry, Finding, Protocol, Record, RunFile, judge
 
-SINGLE_SEED = "judged on a single seed, which gives no interval"
+SINGLE_SEED = "judged on a single seed, which gives no interval over seeds"
 MAX_DECIMALS = 6
 
 
@@ -20,7 +20,8 @@ class LedgerFinding:
 
     condition: str
     value: str
-    """The value with its number of seeds, and with its interval if there is one."""
+    """The value with its number of seeds, with its interval if there is one, and with the number of seeds for which the
+    claim holds if it holds for some only."""
     holds: bool
     robust: bool
     """Whether more seeds are unlikely to change `holds`."""
@@ -149,7 +150,9 @@ def _value(finding: Finding, claim: Claim) -> str:
     if isfinite(interval.low) and not claim.exact:
         lowest, highest = claim.range
         text += f" ({_number(max(interval.low, lowest), claim)} to {_number(min(interval.high, highest), claim)})"
-    return f"{text}, {numbers.plural(count, 'seed')}" + ("" if count == finding.seeds else f" of {finding.seeds}")
+    seeds = numbers.plural(count, "seed") + ("" if count == finding.seeds else f" of {finding.seeds}")
+    some = f", holds for {finding.holding}" if 0 < finding.holding < count else ""
+    return f"{text}, {seeds}{some}"
 
 
 def _number(value: float, claim: Claim) -> str:

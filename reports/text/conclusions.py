@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Literal
 
 from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import CLEAR_SHARE, clears, loss_evidence_of, no_memory_score
+from reports.analysis.memory_share import loss_evidence_of, no_memory_score, score_evidence_of
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
 from reports.text.convergence import undecided_sentence, unimproved_steps
 from reports.text.losses import loss_text
 from reports.text.streaming import streaming_conclusions
-from results import ReferenceScores, interval_of_mean, solved_score
+from results import ScoreEvidence
 
 NEARLY_SOLVED_SHARE = 0.8
 """An unsolved task counts as nearly solved if the interval of the memory share starts at this value or above."""
 LONGER = " (with more steps, learning may still begin)"
 """What a flat curve cannot exclude: some models learn suddenly after a long time without progress."""
+
+Kind = Literal[
+    "solved", "nearly", "some", "by seed", "by loss", "better", "learning", "close above", "at", "close below", "below"
+]
+"""The statement on an architecture in a setting, from the strongest to the weakest."""
+BY_SCORE: tuple[Kind, ...] = ("solved", "nearly", "some", "by seed")
+"""The statements that the scores alone support."""
+FLAT: tuple[Kind, ...] = ("close above", "at", "close below", "below")
+"""The statements that neither scores nor losses show use of the past."""
 
 
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
@@ -36,46 +46,54 @@ def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None
 def _of_setting(rivals: Sequence[Group]) -> str:
     """Return one sentence on the scores of all architectures for one task and length."""
     task, length = rivals[0].task, rivals[0].length
-    reference = next((group.reference() for group in rivals if group.reference() is not None), None)
     scored = sorted((group for group in rivals if group.scores()), key=lambda group: -fmean(group.scores()))
     unscored = [group.arch for group in rivals if not group.scores()]
-    parts = []
-    if reference is None and scored:
-        parts.append(listed([_with_mean(group) for group in scored]))
-    elif reference is not None:
-        parts += _against_reference([group for group in scored if len(group.scores()) > 1], reference)
-        if single := [_with_loss(group) for group in scored if len(group.scores()) == 1]:
-            parts.append(f"single seed, no interval: {listed(single)}, compared with {_reference_name(reference)}")
+    judged = [group for group in scored if score_evidence_of(group) is not None]
+    parts = _statements([group for group in judged if len(group.scores()) > 1])
+    if single := _statements([group for group in judged if len(group.scores()) == 1]):
+        parts.append(f"by a single seed: {', '.join(single)}")
+    if unjudged := [_with_mean(group) for group in scored if group not in judged]:
+        parts.append(listed(unjudged))
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
     return f"{task} at {length:,}: {'; '.join(parts)}."
 
 
-def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> list[str]:
-    kinds: dict[str, list[Group]] = {
-        "solved": [],
-        "nearly": [],
-        "some": [],
-        "by loss": [],
-        "better": [],
-        "learning": [],
-        "at": [],
-        "below": [],
-    }
-    for group in scored:
-        kind, evidence = _kind(group.scores(), reference), loss_evidence_of(group)
-        if kind in ("at", "below"):
-            if evidence is not None and evidence.shows_past:
-                kind = "better" if evidence.memoryless is None else "by loss"
-            elif is_undecided(group):
-                kind = "learning"
-        kinds[kind].append(group)
-    name = _reference_name(reference)
+def _statements(judged: Sequence[Group]) -> list[str]:
+    """Return one statement per kind of evidence, and one per architecture whose seeds differ in what they show.
+
+    All groups are of one task and length, with scores and reference scores.
+    """
+    if not judged:
+        return []
+    kinds: dict[Kind, list[Group]] = {}
+    for group in judged:
+        kinds.setdefault(_kind(group), []).append(group)
+    name = _reference_name(judged[0])
+    parts = []
+    for kind, (one, several) in _words(name).items():
+        groups = kinds.get(kind, [])
+        if groups and kind == "by seed":
+            parts += [_by_seed(group, name) for group in groups]
+        elif groups:
+            names = [_described(group, kind) for group in groups]
+            steps = unimproved_steps(groups) if kind in FLAT else 0
+            unimproved = f" and did not improve in the last {plural(steps, 'step')}{LONGER}" if steps else ""
+            parts.append(f"{listed(names)} {several if len(groups) > 1 else one}{unimproved}")
+    return parts
+
+
+def _words(name: str) -> dict[Kind, tuple[str, str]]:
+    """Return the words of each kind of statement for one and for several architectures, the strongest first.
+
+    `name` is the name of the best score without memory.
+    """
     scores = (f"but its score is not clearly above {name}", f"but their scores are not clearly above {name}")
-    words = {
+    return {
         "solved": ("solves the task", "solve the task"),
         "nearly": ("nearly solves the task", "nearly solve the task"),
         "some": ("uses some of the past", "use some of the past"),
+        "by seed": ("", ""),
         "by loss": (
             f"uses some of the past by its loss, {scores[0]}",
             f"use some of the past by their loss, {scores[1]}",
@@ -85,57 +103,87 @@ def _against_reference(scored: Sequence[Group], reference: ReferenceScores) -> l
             f"have a lower loss than the best constant, {scores[1]}",
         ),
         "learning": ("was still learning when its training ended", "were still learning when their training ended"),
+        "close above": (f"is hardly above {name}", f"are hardly above {name}"),
         "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
+        "close below": (f"is slightly below {name}", f"are slightly below {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
-    parts = []
-    for kind, groups in kinds.items():
-        if groups:
-            names = [_described(group, kind) for group in groups]
-            steps = unimproved_steps(groups) if kind in ("at", "below") else 0
-            unimproved = f" and did not improve in the last {plural(steps, 'step')}{LONGER}" if steps else ""
-            parts.append(f"{listed(names)} {words[kind][len(groups) > 1]}{unimproved}")
-    return parts
 
 
-def _kind(scores: Sequence[float], reference: ReferenceScores) -> str:
-    """Return the strongest statement that the scores support: `solved`, `nearly`, `some`, `at` or `below`."""
-    interval, floor = interval_of_mean(scores), no_memory_score(reference)
-    if clears(interval.middle, interval.low, floor):
-        if min(scores) >= solved_score(reference.chance):
-            return "solved"
-        return "nearly" if interval.low >= floor + NEARLY_SOLVED_SHARE * (1 - floor) else "some"
-    return "below" if interval.high < floor and interval.middle < floor - CLEAR_SHARE * (1 - floor) else "at"
+def _kind(group: Group) -> Kind:
+    """Return the strongest statement that the scores and the losses of a group support."""
+    scores, losses = score_evidence_of(group), loss_evidence_of(group)
+    assert scores is not None
+    if scores.shows_past:
+        return _kind_of_use(scores)
+    if losses is not None and losses.shows_past:
+        return "better" if losses.memoryless is None else "by loss"
+    if is_undecided(group):
+        return "learning"
+    if scores.standing == "above":  # the mean is, but not significantly after the correction over the report
+        return "at"
+    return "at" if scores.standing == "indistinguishable" else scores.standing
 
 
-def _reference_name(reference: ReferenceScores) -> str:
+def _kind_of_use(scores: ScoreEvidence) -> Kind:
+    """Return the strongest statement that scores support which show use of the past."""
+    if scores.solving == scores.seeds:
+        return "solved"
+    if not scores.shows_past_on_average:
+        return "by seed"
+    return "nearly" if scores.low >= scores.floor + NEARLY_SOLVED_SHARE * (1 - scores.floor) else "some"
+
+
+def _by_seed(group: Group, name: str) -> str:
+    """Return a statement on a group whose seeds differ: how many solve the task, use some of the past, or neither.
+
+    `name` is the name of the best score without memory.
+    """
+    evidence = score_evidence_of(group)
+    assert evidence is not None
+    seeds, using, solving = evidence.seeds, evidence.using - evidence.solving, evidence.solving
+    counts = [
+        (solving, "solves the task", "solve the task"),
+        (using, "uses some of the past", "use some of the past"),
+        (seeds - using - solving, f"is not clearly above {name}", f"are not clearly above {name}"),
+    ]
+    parts = [f"{count} {one if count == 1 else several}" for count, one, several in counts if count]
+    of_all = f" of {plural(seeds, 'seed')} "
+    return f"{_described(group, 'by seed')}: {listed([parts[0].replace(' ', of_all, 1), *parts[1:]])}"
+
+
+def _reference_name(group: Group) -> str:
+    reference = group.reference()
+    assert reference is not None
     memoryless_leads = reference.memoryless_score is not None and reference.memoryless_score > reference.chance
     kind = "memoryless baseline" if memoryless_leads else "chance level"
     return f"the {kind} ({short_score(no_memory_score(reference))})"
 
 
-def _described(group: Group, kind: str) -> str:
-    """Return an architecture with its mean score, and with its loss if the score says too little."""
-    told = _with_mean if kind in ("solved", "nearly", "some") else _with_loss
-    return told(group, marked=kind != "learning")
+def _described(group: Group, kind: Kind) -> str:
+    """Return an architecture with its mean score, and what else a statement of this kind needs.
+
+    That is the lowest and the highest score if seeds are told apart, how many seeds solve the task if only some do, and
+    the loss if the scores say too little.
+    """
+    scores, evidence = group.scores(), score_evidence_of(group)
+    if kind == "by seed":
+        return _with_mean(group, f", {min(scores):.2f} to {max(scores):.2f}")
+    if kind in BY_SCORE:
+        solving = 0 if evidence is None or kind == "solved" else evidence.solving
+        verb = "solves" if solving == 1 else "solve"
+        return _with_mean(group, f", {solving} of {plural(len(scores), 'seed')} {verb} it" if solving else "")
+    losses = loss_evidence_of(group)
+    is_told = losses is not None and (losses.shows_past or losses.constant is not None)
+    return _with_mean(group, f"; {loss_text(losses)}" if losses is not None and is_told else "", kind != "learning")
 
 
-def _with_mean(group: Group, loss: str = "", *, marked: bool = True) -> str:
-    """Return an architecture with its mean score, the number of scored seeds if some have no score, and its loss.
+def _with_mean(group: Group, details: str = "", is_marked: bool = True) -> str:
+    """Return an architecture with its mean score, the number of scored seeds if some have no score, and `details`.
 
-    If `marked`, an undecided one is called still learning.
+    If `is_marked`, an undecided one is called still learning.
     """
     scores = group.scores()
     partial = "" if len(scores) == len(group.seeds) else f", {len(scores)} of {len(group.seeds)} seeds"
-    learning = ", still learning" if marked and is_undecided(group) else ""
-    return f"{group.arch} ({fmean(scores):.2f}{partial}{f'; {loss}' if loss else ''}{learning})"
-
-
-def _with_loss(group: Group, *, marked: bool = True) -> str:
-    """Return an architecture with its mean score.
-
-    Its loss is added if it shows use of the past, or if it can be compared with that of the best constant.
-    """
-    evidence = loss_evidence_of(group)
-    is_told = evidence is not None and (evidence.shows_past or evidence.constant is not None)
-    return _with_mean(group, loss_text(evidence) if evidence is not None and is_told else "", marked=marked)
+    learning = ", still learning" if is_marked and is_undecided(group) else ""
+    return f"{group.arch} ({fmean(scores):.2f}{partial}{details}{learning})"

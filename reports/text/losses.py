@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.groups import Group
-from reports.analysis.memory_share import clears, loss_evidence_of, no_memory_score
+from reports.analysis.memory_share import loss_evidence_of, score_evidence_of
 from reports.format.numbers import MISSING, listed, significant
-from results import METRICS, LossEvidence, interval_of_mean
+from results import METRICS, LossEvidence
 
 SHORT_NAMES = {"mse": "mse"}
 """Names of losses in sentences and tables, if they are shorter than their titles."""
@@ -67,7 +67,9 @@ def loss_note(groups: Sequence[Group]) -> str | None:
     names: dict[str, list[str]] = {REAL_VALUED: [], CLASSES: []}
     for group in groups:
         evidence = loss_evidence_of(group)
-        if evidence is not None and evidence.shows_past and not _shows_by_score(group):
+        scores = score_evidence_of(group)
+        is_shown_by_score = scores is not None and scores.shows_past
+        if evidence is not None and evidence.shows_past and not is_shown_by_score:
             meaning = CLASSES if evidence.name == "cross_entropy" else REAL_VALUED
             names[meaning].append(f"{group.arch} on {group.task} at {group.length:,} ({loss_text(evidence)})")
     sentences = [
@@ -76,12 +78,3 @@ def loss_note(groups: Sequence[Group]) -> str | None:
         if of_kind
     ]
     return " ".join(sentences) or None
-
-
-def _shows_by_score(group: Group) -> bool:
-    """Return whether the scores of a group are evidence of memory. The score of a single seed is taken as it is."""
-    scores, reference = group.scores(), group.reference()
-    if not scores or reference is None:
-        return False
-    interval, floor = interval_of_mean(scores), no_memory_score(reference)
-    return clears(interval.middle, interval.middle if len(scores) == 1 else interval.low, floor)

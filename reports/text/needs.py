@@ -24,7 +24,7 @@ from reports.analysis.frontier import (
 )
 from reports.analysis.groups import group_cases
 from reports.analysis.overview import OverviewRow, overview_rows
-from reports.format.numbers import count, duration, listed, significant, size
+from reports.format.numbers import count, duration, listed, memory_share, significant, size
 from results import Record, RunFile
 
 NOTHING_TO_CHOOSE = (
@@ -94,13 +94,16 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
 def summary(row: OverviewRow, *, is_first: bool) -> str:
     """Return memory share, state and step cost: `88% memory share, 640 B of state, 1.20 µs per step`.
 
-    The words are left out unless `is_first`: `88%, 640 B, 1.20 µs`. Interpreted steps are marked.
+    The words are left out unless `is_first`: `88%, 640 B, 1.20 µs`. Interpreted steps are marked. If only single models
+    show memory, and not the interval of their mean, the text says how many: `38% memory share from 2 of 6 models`.
     """
+    share = memory_share(row.share, row.high)
+    source = f" from {row.using} of {row.models} models" if row.shows_memory and row.low <= 0 else ""
     state, step = amount("state_bytes", row.state_bytes), amount("step_seconds", row.step_seconds)
     mark = " interpreted" if row.cost is not None and row.cost.timing == "interpreted" else ""
     if is_first:
-        return f"{row.share:.0%} memory share, {state} of state, {step} per{mark} step"
-    return f"{row.share:.0%}, {state}, {step}{mark}"
+        return f"{share} memory share{source}, {state} of state, {step} per{mark} step"
+    return f"{share}{source}, {state}, {step}{mark}"
 
 
 def summaries(rows: Sequence[OverviewRow]) -> str:

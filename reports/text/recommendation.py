@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from reports.analysis.frontier import Frontier
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.memory_share import CLEAR_SHARE, shared_settings
+from reports.analysis.memory_share import shared_settings
 from reports.analysis.overview import OverviewRow
-from reports.analysis.ranking import distinguishable_pairs
-from reports.format.numbers import listed
+from reports.analysis.ranking import Estimate, distinguishable_pairs
+from reports.format.numbers import listed, memory_share
 from reports.text.growth import brief_growth
 from reports.text.needs import compared_where, not_considered, summaries, summary
 from reports.text.streaming import CALLED
+from results import CLEAR_SHARE
 
 MAX_NAMES = 3
 """A list of settings or architectures with at least `MAX_NAMES` + 2 names is cut to `MAX_NAMES` names. The cut list
@@ -57,7 +58,7 @@ def exceptions(groups: Sequence[Group], frontier: Frontier) -> str | None:
         for arch, worse in distinguishable_pairs(estimates):
             if worse == best:
                 better.setdefault(arch, []).append(
-                    f"{task} at {length:,} ({estimates[arch].mean:.0%} against {estimates[best].mean:.0%})"
+                    f"{task} at {length:,} ({_share(estimates[arch])} against {_share(estimates[best])})"
                 )
     if not better:
         return None
@@ -83,7 +84,7 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
 def _not_yet(frontier: Frontier, members: Sequence[OverviewRow]) -> str:
     """Return why no architecture is recommended, if undecided ones could change the choice."""
     changing = frontier.could_change()
-    names = listed([f"{row.arch} ({row.share:.0%} so far)" for row in changing])
+    names = listed([f"{row.arch} ({memory_share(row.share, row.high)} so far)" for row in changing])
     were, theirs, them = ("was", "its", "it") if len(changing) == 1 else ("were", "their", "them")
     sentences = [
         f"No architecture is recommended for streaming yet: {names} {were} still learning when {theirs} training "
@@ -99,7 +100,9 @@ def _settled(frontier: Frontier) -> list[str]:
     """Return a list with one sentence on the undecided architectures that cannot change the choice."""
     changing = frontier.could_change()
     names = [
-        f"{row.arch} (still learning, {row.share:.0%} so far)" for row in frontier.undecided if row not in changing
+        f"{row.arch} (still learning, {memory_share(row.share, row.high)} so far)"
+        for row in frontier.undecided
+        if row not in changing
     ]
     return [f"More training of {listed(names)} could not change the choice."] if names else []
 
@@ -148,8 +151,9 @@ def _beyond_trained_length(best: OverviewRow, rows: Sequence[OverviewRow]) -> li
     highest = max((row for row in rows if row.beyond is not None), key=lambda row: row.beyond or 0.0)
     assert highest.beyond is not None
     clearly_higher = highest.beyond > best.beyond + CLEAR_SHARE
-    other = f"; the highest is {highest.arch}, {highest.beyond:.0%}" if clearly_higher else ""
-    return [f"On sequences {best.multiple} times the trained length, its memory share is {best.beyond:.0%}{other}."]
+    other = f"; the highest is {highest.arch}, {_share_beyond(highest)}" if clearly_higher else ""
+    share = _share_beyond(best)
+    return [f"On sequences {best.multiple} times the trained length, its memory share is {share}{other}."]
 
 
 def _interpreted(frontier: Frontier) -> list[str]:
@@ -158,6 +162,15 @@ def _interpreted(frontier: Frontier) -> list[str]:
     if not names:
         return []
     return [f"Interpreted, so compared by memory share and state only: {listed(names)}."]
+
+
+def _share(estimate: Estimate) -> str:
+    return memory_share(estimate.mean, estimate.interval().high)
+
+
+def _share_beyond(row: OverviewRow) -> str:
+    assert row.beyond is not None and row.beyond_high is not None
+    return memory_share(row.beyond, row.beyond_high)
 
 
 def _first_few(names: Sequence[str]) -> str:

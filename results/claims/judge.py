@@ -14,17 +14,18 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 from statistics import fmean
 from typing import Literal
 
-from results.claims.quantities import best_of, value_of
+from results.claims.quantities import best_of, sequences_of, value_of
 from results.schema.case import BUDGETS, Case
 from results.schema.claims import Cases, Claim, Quantity
 from results.schema.record import Record
 from results.specs.spec import Spec
 from results.statistics.convergence import convergence
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
+from results.statistics.sampling_error import interval_of_difference, interval_of_scores
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "undecided", "not measured"]
 Factors = dict[str, str]
@@ -37,6 +38,8 @@ MAX_COMBINATIONS = 2
 """Maximum number of value combinations that are written out. If there are more, only the factors are named."""
 DEFAULT_OPTION = "its default"
 """Value of an option that the spec does not mention."""
+FEWEST_SEEDS = 3
+"""Smallest number of seeds whose own spread is trusted. Two seeds agree by chance too often."""
 AGAINST_PREFIX = "against "
 """Prefix of the factor names of the other cases, if a claim compares cases."""
 
@@ -54,7 +57,10 @@ class Finding:
     """Number of planned seeds."""
     values: tuple[float, ...]
     interval: Interval | None
+    """The mean over seeds with its interval. The interval of a score contains that of the test sets."""
     holds: bool | None
+    holding: int = 0
+    """Number of seeds for which the claim holds by their own values."""
     learning: str = ""
     """Who was still learning, if more training could change `holds`: `lstm in 3 of 3 seeds`; empty if none could."""
 
@@ -83,14 +89,16 @@ class Entry:
         """Return whether a finding is robust.
 
         A robust interval is entirely within or entirely outside the bounds of the claim. If a finding has a single
-        value, the spread of its interval is taken from the other conditions (see `interval_of_one`).
+        value, the spread of its interval is taken from the other conditions (see `interval_of_one`). Two seeds that
+        agree show no spread, so two values are robust only if their distance to the bounds exceeds such an interval.
         Findings without a measured value count as robust. All findings of an exact claim count as robust too.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
             return True
-        if len(finding.values) == 1:
-            interval = interval_of_one(finding.values[0], [other.values for other in self.findings])
+        if len(finding.values) < FEWEST_SEEDS:
+            others = [other.values for other in self.findings if len(other.values) >= FEWEST_SEEDS]
+            interval = _hull(interval, interval_of_one(interval.middle, others))
         return (
             (claim.holds(interval.low) and claim.holds(interval.high))
             or (claim.at_least is not None and interval.high < claim.at_least)
@@ -156,8 +164,9 @@ def _finding(
     """
     of_seed = {case.seed: records.get(case.key) for case in other}
     pairs = [(records.get(case.key), of_seed.get(case.seed)) for case in group]
-    values = [value for record, base in pairs if (value := _compared(claim, record, base)) is not None]
-    interval = interval_of_mean(values) if values else None
+    measured = [(own, base) for own, base in pairs if _compared(claim, own, base) is not None]
+    values = [value for own, base in measured if (value := _compared(claim, own, base)) is not None]
+    interval = _interval(claim, measured, values) if values else None
     factors = _factors(group[0])
     if opponent is not None:
         factors |= {f"{AGAINST_PREFIX}{name}": value for name, value in _factors(opponent).items()}
@@ -170,8 +179,54 @@ def _finding(
         values=tuple(values),
         interval=interval,
         holds=None if interval is None else claim.holds(interval.middle),
+        holding=sum(map(claim.holds, values)),
         learning=_learning(claim, pairs, is_self_compared=opponent is None),
     )
+
+
+def _interval(
+    claim: Claim, measured: Sequence[tuple[Record | None, Record | None]], values: Sequence[float]
+) -> Interval:
+    """Return the mean of the values with its interval.
+
+    The interval of a score, or of a difference of scores, contains the error of the test sets. That of a single score
+    is this error. A ratio of scores has Student's interval only.
+
+    Args:
+        claim: The claim to judge.
+        measured: The record of each seed with a value, with the record that it is compared with.
+        values: The value of each of these seeds.
+    """
+    over_seeds = interval_of_mean(values)
+    own = _scores([record for record, _ in measured], claim.quantity)
+    if own is None:
+        return over_seeds
+    if claim.against is None:
+        return interval_of_scores(*own)
+    base = _scores([record for _, record in measured], claim.against.quantity or claim.quantity)
+    if base is None or claim.against.by != "difference":
+        return over_seeds
+    return interval_of_difference(own[0], base[0], min(own[1], base[1]))
+
+
+def _scores(records: Sequence[Record | None], quantity: Quantity) -> tuple[list[float], int] | None:
+    """Return the scores of some records, and the number of sequences on which each was measured.
+
+    The result is None if the quantity is not a score, or if a record lacks it.
+    """
+    known = [record for record in records if record is not None]
+    values = [value for record in known if (value := value_of(quantity, record)) is not None]
+    sizes = [size for record in known if (size := sequences_of(quantity, record)) is not None]
+    if not values or not len(values) == len(sizes) == len(records):
+        return None
+    return values, min(sizes)
+
+
+def _hull(interval: Interval, other: Interval) -> Interval:
+    """Return the smallest interval that contains two intervals of one mean, or `other` if `interval` is unbounded."""
+    if not isfinite(interval.low):
+        return other
+    return Interval(min(interval.low, other.low), interval.middle, max(interval.high, other.high))
 
 
 def _learning(claim: Claim, pairs: Sequence[tuple[Record | None, Record | None]], *, is_self_compared: bool) -> str:

@@ -32,6 +32,19 @@ def value_of(quantity: Quantity, record: Record) -> float | None:
     return fmean(values) if values else None
 
 
+def sequences_of(quantity: Quantity, record: Record) -> int | None:
+    """Return the number of sequences on which a quantity was measured in a record.
+
+    The result is None for quantities that are not shares of right answers, such as losses, timings and gaps. It is also
+    None for scores of training sequences: the training set is no sample.
+    """
+    protocol = record.case.protocol
+    if quantity.curve == "validation_score":
+        return protocol.validation_sequences
+    is_test_score = quantity.metric is not None and METRICS[quantity.metric].kind == "score"
+    return protocol.test_sequences if is_test_score else None
+
+
 def best_of(quantity: Quantity) -> float | None:
     """Return the best value of a score or a loss: 1 or 0. More training brings a case closer to it.
 

@@ -255,7 +255,8 @@ def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str,
         if len(counts) < 2 or fewest < 2 or min(smallest_p_value(*count) for count in counts) <= ALONE:
             continue
         if math.prod(smallest_p_value(*count) for count in counts) <= ALONE / len(scores):
-            yield arch, Pool(arch=arch, base=base, new=new)
+            sequences = min(pairs[pair].case.protocol.test_sequences for pair in by_pair)
+            yield arch, Pool(arch=arch, sequences=sequences, base=base, new=new)
 
 
 def _central(units: Units, side: Sequence[float]) -> float | None:

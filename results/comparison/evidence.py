@@ -18,7 +18,9 @@ import numpy as np
 from results.comparison.units import Units
 from results.comparison.verdict import ALONE, AUTOCORRELATED, Evidence, Thresholds
 from results.statistics import permutation
+from results.statistics.intervals import Interval
 from results.statistics.permutation import Floats, smallest_p_value
+from results.statistics.sampling_error import interval_of_score, newcombe, score_variance
 
 UNTESTED = (1.0, 1.0)
 
@@ -31,6 +33,8 @@ class Pool:
     """
 
     arch: str
+    sequences: int
+    """Smallest number of test sequences of a seed at one length."""
     base: tuple[Floats, ...]
     new: tuple[Floats, ...]
 
@@ -70,12 +74,16 @@ def evidence(
             autocorrelated = kind == "timing" and permutation.order_p_value(values_UC, base) <= AUTOCORRELATED
         for column, index in enumerate(members):
             unit = units[index]
+            low, high = float(bounds.low[column]), float(bounds.high[column])
+            if unit.sequences is not None:
+                of_tests = _of_tests(unit.base, unit.new, unit.sequences)
+                low, high = min(low, of_tests.low), max(high, of_tests.high)
             by_index[index] = Evidence(
                 kind=unit.kind,
                 units=(base, new),
                 effect=float(bounds.middle[column]),
-                low=float(bounds.low[column]),
-                high=float(bounds.high[column]),
+                low=low,
+                high=high,
                 spread=float(spread_C[column]),
                 family_spread=family_spread,
                 worse=UNTESTED if worse is None else _p_values(worse, column, shares),
@@ -90,6 +98,15 @@ def evidence(
             )
     floor = thresholds.on_scale("accuracy")
     return [by_index[index] for index in range(len(units))], _of_pools(pools, floor, shares)
+
+
+def _of_tests(base: Sequence[float], new: Sequence[float], sequences: int) -> Interval:
+    """Return the interval that test sets alone leave in the loss of score from base to new.
+
+    Base and new have one score per seed, each on so many test sequences. The two sides count as independent, although
+    equal seeds have equal test sequences.
+    """
+    return newcombe(*(interval_of_score(fmean(side), len(side) * sequences) for side in (base, new)))
 
 
 def _larger_is_worse(units: Units) -> tuple[float, ...]:
@@ -147,7 +164,11 @@ def _of_pools(pools: Sequence[Pool], floor: float, shares: int) -> list[Evidence
         pools, worse, _holm(worse), better, _holm(better), strict=True
     ):
         losses = [float(before.mean() - after.mean()) for before, after in zip(pool.base, pool.new, strict=True)]
-        variances = [side.var(ddof=1) / len(side) for sides in (pool.base, pool.new) for side in sides]
+        variances = [
+            max(side.var(ddof=1), score_variance(float(side.mean()), pool.sequences)) / len(side)
+            for sides in (pool.base, pool.new)
+            for side in sides
+        ]
         effect, error = float(np.mean(losses)), math.sqrt(sum(variances)) / len(losses)
         units = sum(map(len, pool.base)), sum(map(len, pool.new))
         evidences.append(

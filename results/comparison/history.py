@@ -33,6 +33,7 @@ from results.schema.record import Measurement, Record
 from results.schema.run import RunFile
 from results.specs.spec import Spec
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median
+from results.statistics.sampling_error import interval_of_scores
 
 FALSE_ALARMS = 0.01
 """Maximum share of unchanged series for which a change is reported."""
@@ -124,7 +125,7 @@ def history(
                 series.setdefault(identity, (record.case, measurement.at, environment))
                 cases.setdefault(identity, record.case)
         for identity, measurements in groups.items():
-            value, units = _value(metric, measurements)
+            value, units = _value(metric, measurements, cases[identity].protocol.test_sequences)
             differences = _differences(*previous.get(identity, (file, cases[identity])), file, cases[identity])
             previous[identity] = file, cases[identity]
             point = HistoryPoint(
@@ -244,12 +245,13 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
     return [each for each in measurements if tuple(each.at.values()) == farthest]
 
 
-def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, int]:
+def _value(metric: str, measurements: Sequence[Measurement], test_sequences: int) -> tuple[Interval, int]:
     """Return the value with its interval over processes or seeds, and the number of units.
 
-    A single timing has an interval over its samples. The interval of a single score has infinite bounds. Seeds that one
-    process timed in turn share the noise of that process. If there are several processes, each unit is therefore the
-    mean over the seeds of one process. Processes that did not time all seeds are left out.
+    A single timing has an interval over its samples. The interval of a score contains that of the test sequences of all
+    seeds, and a single score has only the latter. Seeds that one process timed in turn share the noise of that process.
+    If there are several processes, each unit is therefore the mean over the seeds of one process. Processes that did
+    not time all seeds are left out. Each seed has `test_sequences`.
     """
     values = [central_value(metric, each.samples) for each in measurements]
     known = METRICS.get(metric)
@@ -262,4 +264,6 @@ def _value(metric: str, measurements: Sequence[Measurement]) -> tuple[Interval, 
         if len(by_process) > 1:
             seeds = max(map(len, by_process.values()))
             values = [fmean(of_process) for of_process in by_process.values() if len(of_process) == seeds]
+    if known is not None and known.kind == "score":
+        return interval_of_scores(values, test_sequences), len(values)
     return interval_of_mean(values), len(values)

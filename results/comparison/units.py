@@ -58,6 +58,8 @@ class Units:
     new: tuple[float, ...]
     noisy: float
     """Share of disturbed blocks on the noisier side."""
+    sequences: int | None = None
+    """Number of test sequences of each score; None for other metrics."""
     differences: tuple[Difference, ...] = ()
     """Differences in the number of samples or blocks."""
 
@@ -188,6 +190,7 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
                     base=before.units(kind, seeds),
                     new=after.units(kind, seeds),
                     noisy=max(before.noisy, after.noisy),
+                    sequences=pair.case.protocol.test_sequences if kind == "score" else None,
                     differences=tuple(_count_differences(before.counts, after.counts)),
                 )
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from results.schema.record import SCHEMA_VERSION
+from results.specs.spec import Spec
 
 MAX_SHOWN_NAME = 200
 """Maximum number of characters of a field name in an error message."""
@@ -110,6 +111,27 @@ def _from_4(document: Document) -> Document:
     return document | {"training": training | {"learning_rate": rate, "learning_rate_source": "plan"}}
 
 
+def _from_5(document: Document) -> Document:
+    """Add the memory floors of the tasks `recall` and `reber`, which version 5 did not store."""
+    floor = _memory_floor_of_5(document.get("case", {}).get("task", ""))
+    if floor is None or "reference_scores" not in document:
+        return document
+    return document | {"reference_scores": [each | {"memory_floor": floor} for each in document["reference_scores"]]}
+
+
+def _memory_floor_of_5(task: str) -> float | None:
+    """Return the memory floor of a task of version 5 by its spec, or None if it has none."""
+    spec = Spec.parse_stored(task)
+    pairs = spec.options.get("pairs", DEFAULT_PAIRS_OF_5)
+    if spec.name == "recall" and pairs.isdecimal() and int(pairs) > 0:
+        return 1 / int(pairs)
+    return REBER_FLOOR if spec.name == "reber" else None
+
+
+DEFAULT_PAIRS_OF_5 = "8"
+"""Number of pairs of a `recall` task of version 5 that gives none."""
+REBER_FLOOR = 0.5
+"""Score on the positions of `reber` that need the memory, of a model that knows the inner grammar only."""
 DEFAULT_RATE_OF_4 = 1e-3
 """Learning rate of a protocol of version 4 that gives none."""
 
@@ -132,4 +154,4 @@ def _renamed(part: Document, old: str, new: str) -> Document:
     return {new if field == old else field: value for field, value in part.items()}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}

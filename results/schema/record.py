@@ -15,7 +15,7 @@ from results.schema.case import Budget, BudgetKind, Case
 from results.schema.location import LengthRange
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -78,6 +78,10 @@ class ReferenceScores(Strict):
     """Mean squared error of the best answer without reading the input; None if answers are not real numbers."""
     memoryless_loss: float | None = None
     """A loss that no answer from the present input alone can beat on average; None if no such loss is known."""
+    memory_floor: float | None = None
+    """Best score without the memory that the task tests, but with all that needs less: on the positions that need the
+    memory if the task records `memory_score`, else on all scored positions. None if no such strategy beats the best
+    answer from the present input."""
 
 
 class EvalPoint(Strict):
@@ -169,7 +173,7 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     key: Key
     case: Case
     status: Status

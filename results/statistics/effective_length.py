@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from results.statistics.intervals import LEVEL, interval_of_mean, interval_of_median
+from results.statistics.intervals import LEVEL, interval_of_median
+from results.statistics.sampling_error import interval_of_scores
 
 PASSING_SHARE = 0.9
 """Share of the span from the best score without memory to a perfect score that a score must exceed, in (1)."""
@@ -43,7 +44,7 @@ class EffectiveLength:
 
 
 def effective_length(
-    scores: Mapping[int, Sequence[float]], floors: Mapping[int, float], trained: int
+    scores: Mapping[int, Sequence[float]], floors: Mapping[int, float], trained: int, *, sequences: int
 ) -> EffectiveLength | None:
     """Return the effective length, or None if it is undefined.
 
@@ -54,6 +55,7 @@ def effective_length(
         scores: Scores in [0, 1] by test length. The scores at all lengths are those of the same seeds, in one order.
         floors: Best score without memory by test length.
         trained: The trained length. Shorter test lengths are ignored.
+        sequences: Number of test sequences of each seed at each length.
 
     Raises:
         ValueError: If the lengths have different numbers of scores, or no scores.
@@ -74,7 +76,7 @@ def effective_length(
         return EffectiveLength(length=None, seeds=seeds, longest=lengths[-1], low=None, high=None, coverage=None)
     low, high, coverage = _interval_over(seeds)
     return EffectiveLength(
-        length=_last_passed({length: interval_of_mean(scores[length]).low for length in lengths}, needed),
+        length=_last_passed({length: interval_of_scores(scores[length], sequences).low for length in lengths}, needed),
         seeds=seeds,
         longest=lengths[-1],
         low=low,

@@ -5,17 +5,23 @@ loss tells them apart. The *floor* f is a loss that no answer without the past c
 best constant answer if no such loss is known. The losses show the past if their mean over seeds or the loss of a single
 seed does:
 
-    h < f  and  l < 0.95 f              (1)  l, h: mean over seeds and the upper end of its interval
+    h < f  and  l < 0.95 f  and  T       (1)  l, h: mean over n seeds and the upper end of its interval
     l_i <= f / 2  and  N >= 64          (2)  l_i: mean squared error of a seed on its N test sequences
     l_i < 0.95 f  and                   (3)  l_i: cross-entropy of a seed in nats
     exp(-N (f - l_i)) <= 0.001
 
+Seeds can agree by chance, so T asks whether the test sequences of all seeds suffice:
+
+    l (1 + 2 sqrt(2 / (n N))) < f            for squared errors      (4)
+    exp(-n N (f - l)) <= 0.001               for cross-entropies     (5)
+
 Single seeds count because the interval is wide if only some seeds learn. In (2), the mean of 64 squared errors of a
 constant answer is half its expectation in fewer than one of 1,000 cases, unless the targets have heavier tails than a
-normal distribution. In (3), the exponential is an upper bound of the p-value, for any answer without the past: if q is
-the geometric mean of the probabilities that it gives to the targets of a sequence, then E[q] <= exp(-f). The sequences
-are independent, so the product of their q has an expectation of at most exp(-N f). By Markov's inequality it reaches
-exp(-N l_i) with a probability of at most exp(-N (f - l_i)).
+normal distribution. For the same targets, two standard errors of their mean are at most those in (4). In (3) and (5),
+the exponential is an upper bound of the p-value, for any answer without the past: if q is the geometric mean of the
+probabilities that it gives to the targets of a sequence, then E[q] <= exp(-f). The sequences are independent, so the
+product of their q has an expectation of at most exp(-N f). By Markov's inequality it reaches exp(-N l_i) with a
+probability of at most exp(-N (f - l_i)).
 """
 
 from __future__ import annotations
@@ -84,7 +90,7 @@ def loss_evidence(
     is_lower = False
     if floor is not None:
         clear_losses = sorted(loss for loss in losses if _is_clear(name, loss, floor, sequences))
-        is_lower = interval.high < floor and interval.middle < (1 - CLEAR_SHARE) * floor
+        is_lower = interval.high < floor and _is_lower(name, interval.middle, floor, len(losses) * sequences)
     is_single = len(losses) == 1
     return LossEvidence(
         name=name,
@@ -102,5 +108,14 @@ def loss_evidence(
 def _is_clear(name: str, loss: float, floor: float, sequences: int) -> bool:
     """Return whether the loss of a single seed shows the past, by (2) or (3)."""
     if name == "cross_entropy":
-        return loss < (1 - CLEAR_SHARE) * floor and math.exp(-sequences * (floor - loss)) <= MAX_P_VALUE
+        return _is_lower(name, loss, floor, sequences)
     return sequences >= MIN_SEQUENCES and floor > 0 and loss <= CLEAR_ERROR_SHARE * floor
+
+
+def _is_lower(name: str, loss: float, floor: float, sequences: int) -> bool:
+    """Return whether a mean loss over so many sequences lies below 0.95 of the floor, and meets (4) or (5)."""
+    if loss >= (1 - CLEAR_SHARE) * floor:
+        return False
+    if name == "cross_entropy":
+        return math.exp(-sequences * (floor - loss)) <= MAX_P_VALUE
+    return loss * (1 + 2 * math.sqrt(2 / sequences)) < floor

@@ -35,9 +35,11 @@ METRICS_OF_4: list[tuple[str, dict[str, int], tuple[float, ...]]] = [
     ("weight_bytes", {}, (14_152.0,)),
     ("workspace_bytes", {"position": 16}, (128.0,)),
 ]
+METRICS_OF_5 = [*METRICS_OF_4, ("packed_weight_bytes", {"position": 16}, (28_304.0,))]
 NEW_METRICS = {
     "schema-4": METRICS_OF_4,
-    "schema-5": [*METRICS_OF_4, ("packed_weight_bytes", {"position": 16}, (28_304.0,))],
+    "schema-5": METRICS_OF_5,
+    "schema-6": METRICS_OF_5,
 }
 """The measurements of the fixtures whose metrics are new since version 4."""
 

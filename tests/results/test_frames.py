@@ -160,7 +160,7 @@ def test_tuned_cases_have_their_rate_and_tuning_cases_have_no_row() -> None:
 
 
 def test_the_docstring_examples_are_correct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(FIXTURES / "schema-5", tmp_path / "carousel-runs")
+    shutil.copytree(FIXTURES / "schema-6", tmp_path / "carousel-runs")
     monkeypatch.chdir(tmp_path)
     ran = doctest.testmod(frames, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert ran.failed == 0

@@ -154,7 +154,7 @@ def interval_bar(axes: Axes, x: float, interval: Interval, colour: str, opacity:
         opacity: The opacity of the bar in [0, 1].
     """
     if isfinite(interval.low) and isfinite(interval.high):
-        ends = [max(interval.low, 0), min(interval.high, 1)]
+        ends = [min(max(end, 0.0), 1.0) for end in (interval.low, interval.high)]
         axes.plot([x, x], ends, color=colour, alpha=opacity, linewidth=1.0, zorder=2)
 
 

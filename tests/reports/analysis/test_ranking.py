@@ -7,8 +7,8 @@ import random
 import pytest
 from scipy import stats
 
-from reports.analysis.ranking import Estimate, distinguishable_pairs, ranks
-from results import interval_of_mean
+from reports.analysis.ranking import Estimate, chance_agreement, distinguishable_pairs, ranks
+from results import interval_of_mean, score_variance
 
 CLOSE = 1e-9
 """The tolerance for two formulas that give the same number."""
@@ -59,10 +59,35 @@ def test_ranks_overlap_if_the_seeds_do_not_decide() -> None:
     assert list(by_name) == ["high", "vague", "low"]
 
 
-def test_seeds_that_agree_exactly_are_distinguished_by_the_difference_of_means() -> None:
-    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.97, 0.97])) == {("a", "b")}
-    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.985, 0.985])) == set()
-    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[1.0, 1.0])) == set()
+def agreeing(value: float, seeds: int, sequences: int = 512) -> Estimate:
+    """Return the estimate of seeds with equal scores on so many test sequences."""
+    return Estimate.of([value] * seeds, test_variance=score_variance(value, sequences))
+
+
+def test_two_seeds_that_agree_exactly_prove_nothing() -> None:
+    assert distinguishable_pairs({"a": agreeing(1.0, 2), "b": agreeing(0.1, 2)}) == set()
+    assert distinguishable_pairs({"a": agreeing(1.0, 3), "b": agreeing(0.1, 3)}) == {("a", "b")}
+    assert distinguishable_pairs({"a": agreeing(1.0, 2), "b": agreeing(0.1, 4)}) == {("a", "b")}
+    assert distinguishable_pairs(of(a=[1.0, 1.0], b=[0.1, 0.1])) == set()
+
+
+def test_seeds_that_agree_have_the_error_of_their_test_sets() -> None:
+    for sequences, pairs in ((64, set()), (4096, {("a", "b")})):
+        estimates = {"a": agreeing(0.95, 3, sequences), "b": agreeing(0.9, 3, sequences)}
+        assert distinguishable_pairs(estimates) == pairs
+    assert distinguishable_pairs({"a": agreeing(1.0, 3, 1 << 20), "b": agreeing(0.985, 3, 1 << 20)}) == set()
+
+
+def test_a_mean_over_settings_has_as_many_seeds_as_its_setting_with_the_fewest() -> None:
+    over = {name: Estimate.over([agreeing(value, 2), agreeing(value, 3)]) for name, value in (("a", 1.0), ("b", 0.1))}
+    assert over["a"].seeds == 2
+    assert distinguishable_pairs(over) == set()
+
+
+def test_chance_agreement_is_the_probability_that_equal_architectures_seem_to_differ() -> None:
+    """Check that all seeds of one solve a task and all of the other fail, if each solves it with probability ½."""
+    assert [chance_agreement(seeds, seeds) for seeds in (2, 3, 5)] == pytest.approx([2 / 16, 2 / 64, 2 / 1024])
+    assert chance_agreement(2, 3) > 0.05 > chance_agreement(2, 4)
 
 
 def test_equal_architectures_are_rarely_distinguishable() -> None:

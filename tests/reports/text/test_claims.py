@@ -44,6 +44,18 @@ def test_a_claim_against_an_architecture_that_was_still_learning_is_undecided_in
     reports.render_terminal(run, records, console=console)
     assert isinstance(console.file, io.StringIO)
     assert (
-        "— the GRU is better than the LSTM undecided: 0.200 (0.200 to 0.200), 3 seeds (still learning: lstm in 3 of 3 "
+        "— the GRU is better than the LSTM undecided: 0.200 (0.178 to 0.222), 3 seeds (still learning: lstm in 3 of 3 "
         "seeds; give more steps)"
     ) in console.file.getvalue()
+
+
+def test_the_ledger_says_for_how_many_seeds_a_claim_holds() -> None:
+    solves = CLAIM.model_copy(update={"against": None, "at_least": 0.9, "text": "the GRU solves the task"})
+    records = planted.records("gru", 0.5, state=640, microseconds=2.4, spread=(0.5, -0.3, -0.2))
+    run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (solves,)})
+    ((finding,),) = (row.findings for row in ledger(run, records))
+    assert not finding.holds
+    assert finding.value.endswith(", 3 seeds, holds for 1")
+    agreeing = planted.records("gru", 0.95, state=640, microseconds=2.4, spread=(0.0, 0.0, 0.0))
+    ((finding,),) = (row.findings for row in ledger(run, agreeing))
+    assert finding.value == "0.950 (0.942 to 0.957), 3 seeds"

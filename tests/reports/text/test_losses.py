@@ -131,7 +131,7 @@ def test_the_loss_of_the_seed_that_is_the_evidence_is_shown_and_no_class_is_near
     """The mean, 0.326, lies above the bound that one seed is below."""
     records = with_losses(
         "rnn",
-        (0.84, 0.6, 0.75),
+        (0.77, 0.6, 0.75),
         (0.248, 0.365, 0.365),
         task="first_last",
         name="cross_entropy",
@@ -139,7 +139,7 @@ def test_the_loss_of_the_seed_that_is_the_evidence_is_shown_and_no_class_is_near
         memoryless=0.288,
     )
     evidence = "cross-entropy 0.248 in 1 of 3 seeds; at least 0.288 without memory"
-    assert f"rnn (0.73; {evidence}) uses some of the past by its loss, but its score" in finding(records)
+    assert f"rnn (0.71; {evidence}) uses some of the past by its loss, but its score" in finding(records)
     assert loss_note(group_cases(run_of(records), records)) == (
         f"Losses show more than scores for rnn on first_last at 32 ({evidence}): probabilities of classes use the "
         "past, but the most probable class is not clearly more often right."
@@ -151,12 +151,13 @@ def test_the_loss_of_the_seed_that_is_the_evidence_is_shown_and_no_class_is_near
 
 
 def test_a_single_seed_states_its_error() -> None:
-    assert "lstm (0.08; mse 0.0500; best constant 0.167), compared with" in finding(
-        with_losses("lstm", (0.08,), (0.05,))
+    assert finding(with_losses("lstm", (0.08,), (0.05,))) == (
+        f"adding at 32: by a single seed: lstm (0.08; mse 0.0500; best constant 0.167) uses some of the past by its "
+        f"loss, {NO_SCORE}"
     )
-    assert "lstm (0.08; mse 0.150; best constant 0.167), compared with" in finding(
-        with_losses("lstm", (0.08,), (0.15,))
-    )
+    assert (
+        "lstm (0.08; mse 0.150; best constant 0.167) is indistinguishable from the chance level (0.078)"
+    ) in finding(with_losses("lstm", (0.08,), (0.15,)))
 
 
 def test_no_recommendation_is_justified_by_a_lack_of_memory_that_the_loss_denies() -> None:
@@ -166,7 +167,7 @@ def test_no_recommendation_is_justified_by_a_lack_of_memory_that_the_loss_denies
         groups = group_cases(run_of(records), records)
         text = recommendation(frontier(groups, overview_rows(groups)))
         assert text is not None
-        assert "lstm (no clear memory by its scores, 0%)" in text
+        assert "lstm (no clear memory by its scores, at most 3%)" in text
     assert loss_note(group_cases(run_of(some), some)) == (
         "Losses show more than scores for lstm on adding at 32 (mse 0.0280 to 0.0550 in 2 of 3 seeds; best constant "
         "0.167): answers come near the right numbers, but too rarely near enough to count as right."

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from results import Case, Claim, Entry, EvalPoint, Measurement, Protocol, Quantity, Record, epoch_of, judge
+from results import (
+    Case,
+    Claim,
+    Entry,
+    EvalPoint,
+    Measurement,
+    Protocol,
+    Quantity,
+    Record,
+    epoch_of,
+    interval_of_difference,
+    interval_of_scores,
+    judge,
+)
 from tests.results import examples
 
 ROUNDING = 1e-12
@@ -96,11 +109,8 @@ def test_rounding_does_not_change_the_verdict() -> None:
 
 def test_a_verdict_is_not_settled_if_the_interval_contains_a_bound() -> None:
     between = claim(at_least=0.6, at_most=0.7)
-    assert [judged(between, seeds("rnn", *scores)).settled for scores in ((0.1, 0.9), (0.5,), (0.65, 0.65))] == [
-        False,
-        False,
-        True,
-    ]
+    for scores, is_settled in (((0.1, 0.9), False), ((0.5,), False), ((0.65, 0.65), False), ((0.65,) * 3, True)):
+        assert judged(between, seeds("rnn", *scores)).settled is is_settled
     assert judged(claim(quantity={"model": "parameters"}), seeds("rnn", 0.5)).settled
     assert claim(quantity={"metric": "state_bytes"}).exact and not claim(quantity={"metric": "accuracy"}).exact
 
@@ -119,6 +129,47 @@ def test_a_single_seed_is_robust_if_the_widest_interval_of_other_conditions_excl
     assert not judged(claim(), widest).settled
     fewer = [*three, *seeds("rnn", 0.1, 0.5), *seeds("gru", 0.856)]
     assert judged(claim(), fewer).robust(judged(claim(), fewer).findings[-1])
+
+
+def test_seeds_that_agree_exactly_have_the_error_of_their_test_sets() -> None:
+    (finding,) = judged(claim(), seeds("lstm", 1.0, 1.0, 1.0)).findings
+    assert finding.interval == interval_of_scores([1.0] * 3, FIXED.test_sequences)
+    assert finding.interval is not None and finding.interval.low < 1.0
+    near = judged(claim(), seeds("lstm", 0.905, 0.905, 0.905))  # 0.9 is within the error of 3,072 sequences
+    assert (near.verdict, near.settled) == ("reproduced", False)
+    (single,) = judged(claim(), seeds("lstm", 0.95)).findings
+    assert single.interval == interval_of_scores([0.95], FIXED.test_sequences)
+
+
+def test_two_seeds_that_agree_exactly_are_not_robust_in_a_comparison() -> None:
+    better = claim(**BETTER, at_least=0.0)
+    two, three = (
+        judged(better, [*seeds("gru", *(0.95,) * count), *seeds("lstm", *(0.9,) * count)]) for count in (2, 3)
+    )
+    assert (two.verdict, two.settled, three.settled) == ("reproduced", False, True)
+    (finding,) = three.findings
+    assert finding.interval == pytest.approx(interval_of_difference([0.95] * 3, [0.9] * 3, FIXED.test_sequences))
+    close = judged(better, [*seeds("gru", 0.905, 0.905, 0.905), *seeds("lstm", 0.9, 0.9, 0.9)])
+    assert not close.settled
+
+
+def test_seeds_for_which_the_claim_holds_are_counted() -> None:
+    (finding,) = judged(claim(), seeds("lstm", 1.0, 0.25, 0.95)).findings
+    assert (finding.holds, finding.holding) == (False, 2)
+    (finding,) = judged(claim(**BETTER, at_least=0.0), [*seeds("gru", 0.9, 0.8), *seeds("lstm", 0.8, 0.85)]).findings
+    assert (finding.holds, finding.holding) == (True, 1)
+
+
+def test_validation_scores_have_the_error_of_their_validation_set() -> None:
+    few = FIXED.model_copy(update={"validation_sequences": 16})
+    records = [curved(0.5).model_copy(update={"case": case(seed=seed, protocol=few)}) for seed in range(3)]
+    records = [record.model_copy(update={"key": record.case.key}) for record in records]
+    score = claim(quantity={"curve": "validation_score"}, at_least=0.6)
+    (finding,) = judged(score, records).findings
+    assert finding.interval == interval_of_scores([0.7] * 3, 16)
+    loss = claim(quantity={"curve": "validation_loss"}, at_least=0.6)
+    (finding,) = judged(loss, records).findings
+    assert finding.interval is not None and finding.interval.low == finding.interval.high
 
 
 def test_the_range_depends_on_the_unit() -> None:

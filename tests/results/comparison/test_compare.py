@@ -186,6 +186,24 @@ class TestScores:
         comparison = compare(run_of(cases, 1, scored=lambda *_: 0.99), run_of(cases, 2, scored=lambda *_: 0.98))
         assert verdicts(comparison, kind="score") == {"unchanged"}
 
+    def test_seeds_that_agree_exactly_have_the_error_of_their_test_sets(self) -> None:
+        for sequences, verdict in ((64, "inconclusive"), (1024, "unchanged")):
+            protocol = PROTOCOL.model_copy(update={"test_sequences": sequences})
+            cases = [case_of("lstm", seed=seed, protocol=protocol) for seed in range(6)]
+            comparison = compare(run_of(cases, 1, scored=lambda *_: 0.8), run_of(cases, 2, scored=lambda *_: 0.79))
+            rows = [row for row in comparison.rows if row.kind == "score"]
+            assert {row.verdict for row in rows} == {verdict}
+            for row in rows:
+                assert row.low is not None and row.effect is not None and row.high is not None
+                assert row.low < row.effect < row.high
+
+    def test_an_architecture_whose_seeds_agree_exactly_has_an_interval_too(self) -> None:
+        cases = grid(tasks=3, seeds=3)
+        found = compare(run_of(cases, 1, scored=lambda *_: 0.9), run_of(cases, 2, scored=lambda *_: 0.5))
+        (row, *_) = [row for row in found.rows if row.task == EVERYWHERE]
+        assert row.low is not None and row.effect is not None and row.high is not None
+        assert row.low < row.effect < row.high
+
 
 class TestPairing:
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ruptures
 
-from results import Measurement, Record, RunFile, change_points, history
+from results import Measurement, Record, RunFile, change_points, history, interval_of_scores
 from results.comparison.history import FALSE_ALARMS, strongest_split
 from tests.results.examples import case, record, run_file
 
@@ -49,7 +49,7 @@ def test_runs_are_sorted_by_creation_and_have_the_mean_over_seeds() -> None:
     assert [point.created[:10] for point in series.points] == ["2026-01-01", "2026-01-02"]
     first, second = series.points
     assert (first.value.middle, first.units, second.units) == (0.75, 1, 3)
-    assert not math.isfinite(first.value.low)
+    assert first.value == interval_of_scores([0.75], 1024)
     assert second.value.middle == pytest.approx(0.6)
     # Student's t for 2 degrees of freedom at 97.5% is 4.30265; the standard error is 0.1/sqrt(3).
     assert second.value.high == pytest.approx(0.6 + 4.30265 * 0.1 / math.sqrt(3), rel=1e-5)

@@ -12,10 +12,11 @@ from results import EffectiveLength, effective_length
 
 CHANCE = {32: 0.5, 64: 0.5, 128: 0.5}
 """At this chance level, a score must exceed 0.95 to pass."""
+SEQUENCES = 4096
 
 
 def of(scores: dict[int, Sequence[float]], trained: int = 32) -> EffectiveLength:
-    found = effective_length(scores, dict.fromkeys(scores, 0.5), trained)
+    found = effective_length(scores, dict.fromkeys(scores, 0.5), trained, sequences=SEQUENCES)
     assert found is not None
     return found
 
@@ -49,9 +50,16 @@ def test_the_longest_length_with_no_failure_before_it(
 def test_a_score_must_lie_above_nine_tenths_of_the_span_from_the_floor_of_its_length() -> None:
     scores = {32: (0.96, 0.96), 64: (0.96, 0.96)}
     floors = {32: 0.5, 64: 0.7}  # scores above 0.95 and above 0.97 pass
-    found = effective_length(scores, floors, 32)
+    found = effective_length(scores, floors, 32, sequences=SEQUENCES)
     assert found is not None
     assert found.length == 32
+
+
+def test_seeds_that_agree_pass_only_if_they_have_enough_test_sequences() -> None:
+    for sequences, length in ((128, 0), (4096, 32)):
+        found = effective_length({32: (0.96, 0.96)}, CHANCE, 32, sequences=sequences)
+        assert found is not None
+        assert (found.length, found.seeds) == (length, (32, 32))
 
 
 def test_a_single_seed_has_a_length_but_no_interval_to_judge_by() -> None:
@@ -67,11 +75,11 @@ def test_few_seeds_have_their_range_and_six_have_an_interval_of_order_statistics
 
 
 def test_nothing_is_said_without_a_reference_or_a_span() -> None:
-    assert effective_length({}, {}, 32) is None
-    assert effective_length({32: (1.0, 1.0)}, {}, 32) is None
-    assert effective_length({32: (1.0, 1.0)}, {32: 1.0}, 32) is None
-    assert effective_length({16: (1.0, 1.0)}, {16: 0.5}, 32) is None
-    found = effective_length({32: (1.0, 1.0), 64: (1.0, 1.0)}, {32: 0.5, 64: 1.0}, 32)
+    assert effective_length({}, {}, 32, sequences=SEQUENCES) is None
+    assert effective_length({32: (1.0, 1.0)}, {}, 32, sequences=SEQUENCES) is None
+    assert effective_length({32: (1.0, 1.0)}, {32: 1.0}, 32, sequences=SEQUENCES) is None
+    assert effective_length({16: (1.0, 1.0)}, {16: 0.5}, 32, sequences=SEQUENCES) is None
+    found = effective_length({32: (1.0, 1.0), 64: (1.0, 1.0)}, {32: 0.5, 64: 1.0}, 32, sequences=SEQUENCES)
     assert found is not None
     assert found.longest == 32
 
@@ -79,7 +87,7 @@ def test_nothing_is_said_without_a_reference_or_a_span() -> None:
 @pytest.mark.parametrize("scores", [{32: ()}, {32: (1.0, 1.0), 64: (1.0,)}])
 def test_lengths_with_different_seeds_are_refused(scores: dict[int, tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match="same number of scores"):
-        effective_length(scores, CHANCE, 32)
+        effective_length(scores, CHANCE, 32, sequences=SEQUENCES)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 8])

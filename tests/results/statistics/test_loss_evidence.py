@@ -77,6 +77,15 @@ def test_cross_entropy_of_a_seed_needs_a_small_bound_of_its_p_value() -> None:
     assert not of("cross_entropy", (needed + 0.001, 2.0), floor, sequences=64).shows_past
 
 
+def test_seeds_that_agree_show_the_past_only_if_they_have_enough_test_sequences() -> None:
+    assert of("mse", (0.15, 0.15), SIXTH, sequences=512).shows_past_on_average
+    assert not of("mse", (0.15, 0.15), SIXTH, sequences=128).shows_past_on_average
+    floor = math.log(2)
+    needed = floor - math.log(1000) / 128  # exp(-2 · 64 (floor - loss)) = 0.001
+    assert of("cross_entropy", (needed - 0.001,) * 2, floor, sequences=64).shows_past_on_average
+    assert not of("cross_entropy", (needed + 0.001,) * 2, floor, sequences=64).shows_past_on_average
+
+
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("sequences", [64, 512])
 def test_a_constant_answer_seldom_shows_the_past_by_its_squared_error(kind: str, sequences: int) -> None:

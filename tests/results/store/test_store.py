@@ -218,8 +218,8 @@ def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     assert damage.reason == "corrupt: checksum mismatch; its newer schema version (7) may be part of the damage"
     assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 6}))
-    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(6\) may be part"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 7}))
+    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(7\) may be part"):
         run.file()
 
 
