@@ -113,8 +113,8 @@ def test_long_name_is_breakable_and_escaped() -> None:
 def test_method_states_what_was_checked(outline: Outline) -> None:
     for expected in (
         "step and scan of the trained model must agree on a test sequence",
-        "Student's 95% interval over seeds",
-        "Seeds that agree exactly give an interval of width zero",
+        "contains Student's interval over seeds and Wilson's interval for the test sequences of all seeds",
+        "Each seed is judged by its own test sequences",
     ):
         assert expected in outline.text
 
