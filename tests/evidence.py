@@ -1,6 +1,6 @@
 """Simulate how often scores are judged wrongly: use of the past, intervals of means, and letters of ranks.
 
-    python -m tests.evidence [--seed 1] [--reports 2000] [--markdown]
+    python -m tests.evidence [--seed 1] [--reports 1000] [--markdown]
 
 A planted architecture draws an accuracy on endless data for each seed. The test score of a seed adds the sampling error
 of its test sequences. Carousel's own functions judge the scores.
@@ -250,7 +250,7 @@ def _as_markdown(rows: Iterable[Row]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Simulate how often scores are judged wrongly.")
-    parser.add_argument("--reports", type=int, default=2000, help="number of simulated reports per row")
+    parser.add_argument("--reports", type=int, default=1000, help="number of simulated reports per row")
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulated scores")
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/statistics.md")
     given = parser.parse_args()

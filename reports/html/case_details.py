@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.analysis.groups import Group, Seed
-from reports.analysis.memory_share import loss_evidence_of
+from reports.analysis.memory_share import loss_evidence_of, score_evidence_of
 from reports.analysis.streaming.step_costs import StepTiming, any_compiled, timing_of
 from reports.format import numbers
 from reports.text.budgets import model_sizes
 from reports.text.losses import loss_name, loss_value
-from results import range_text
+from results import ScoreEvidence, range_text
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -37,6 +37,8 @@ class SeedRow:
     reason: str
     score: str
     """The score at the trained length."""
+    past: str
+    """What the score at the trained length shows: `solves`, `uses` or `not shown`; a dash without a score."""
     scores: tuple[str, ...]
     """The score at each of `CaseDetails.lengths`."""
     loss: str
@@ -93,7 +95,9 @@ def _details(group: Group, timing: StepTiming) -> CaseDetails:
         and seed.record.training.curve
     ]
     last_step = max((curve[-1].step for _, curve in trained), default=0)
-    reference = group.reference()
+    reference, evidence = group.reference(), score_evidence_of(group)
+    scored = [seed for seed in group.seeds if seed.score() is not None]
+    shown = {} if evidence is None else dict(zip((seed.key for seed in scored), _shown(evidence), strict=True))
     return CaseDetails(
         arch=group.arch,
         task=group.task,
@@ -103,7 +107,7 @@ def _details(group: Group, timing: StepTiming) -> CaseDetails:
         loss=_loss_heading(group),
         positions=tuple(positions),
         step_timing=timing,
-        seeds=tuple(_row(seed, group, positions, timing) for seed in group.seeds),
+        seeds=tuple(_row(seed, group, positions, timing, shown.get(seed.key, numbers.MISSING)) for seed in group.seeds),
         curves=tuple(
             Curve(
                 seed=seed,
@@ -127,7 +131,15 @@ def _loss_heading(group: Group) -> str:
     return f"{loss_name(evidence.name)}{constant}"
 
 
-def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming) -> SeedRow:
+def _shown(evidence: ScoreEvidence) -> list[str]:
+    """Return what the score of each seed shows, in the words of `SeedRow.past`."""
+    return [
+        "solves" if solves else "uses" if uses else "not shown"
+        for uses, solves in zip(evidence.uses, evidence.solves, strict=True)
+    ]
+
+
+def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming, past: str) -> SeedRow:
     """Return the formatted results of a seed.
 
     Args:
@@ -135,6 +147,7 @@ def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming)
         group: The group of the seed, which determines the columns with scores.
         positions: The positions in the stream of the columns with step times.
         timing: How the steps of the group were timed.
+        past: What the score at the trained length shows.
     """
     record, p50 = seed.record, _p50(seed, timing)
     training = record.training if record is not None else None
@@ -144,6 +157,7 @@ def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming)
         status="missing" if record is None else record.status.replace("_", " "),
         reason=(record.reason or "") if record is not None else "no record was written",
         score=numbers.score(seed.score()),
+        past=past,
         scores=(
             *(numbers.score(seed.score(length), 4) for length in group.evaluated_lengths()),
             *(numbers.score(seed.range_scores.get(lengths), 4) for lengths in group.evaluated_ranges()),

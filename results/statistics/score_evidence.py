@@ -13,14 +13,13 @@ such a model reaches a score s > f is at most
 for any shares of right answers between 0 and 1. So (1) holds for one answer per sequence, for many dependent ones, and
 for right and wrong real-valued answers. With K seeds in the report, n of them of this architecture:
 
-    seed i uses the past       P(s_i, N) <= 0.05 / K  and  s_i > f + 0.05 (1 - f)          (2)
-    seed i solves the task     (2) and s_i reaches the score at which the task is solved   (3)
-    on average                 P(m, n N) <= 0.05 / K  and  m > f + 0.05 (1 - f)            (4)
-    the past is used           and  l > f
+    seed i uses the past         P(s_i, N) <= 0.05 / K  and  s_i > f + 0.05 (1 - f)               (2)
+    seed i solves the task       (2) and s_i reaches the score at which the task is solved        (3)
+    on average it is used        P(m, n N) <= 0.05 / K  and  m > f + 0.05 (1 - f)  and  l > f     (4)
 
 where m is the mean over seeds and l the lower end of its interval. The division by K is Bonferroni's correction: if no
-model uses the past, a report claims it of any seed with a probability of at most 5%. Larger scores than f by less than
-a twentieth of the span are of no use to anyone.
+model uses the past, a report claims it of any seed with a probability of at most 5%. A score that exceeds f by less
+than a twentieth of the span is of no use to anyone.
 """
 
 from __future__ import annotations
@@ -44,12 +43,10 @@ Standing = Literal["below", "close below", "indistinguishable", "close above", "
 class ScoreEvidence:
     """The scores of an architecture at one length, and what they show."""
 
-    seeds: int
-    """Number of seeds with a score."""
-    using: int
-    """Number of seeds that use the past, by (2)."""
-    solving: int
-    """Number of seeds that solve the task, by (3)."""
+    uses: tuple[bool, ...]
+    """Whether each seed with a score uses the past, by (2)."""
+    solves: tuple[bool, ...]
+    """Whether each seed with a score solves the task, by (3)."""
     mean: float
     """The mean score over seeds."""
     low: float
@@ -59,6 +56,21 @@ class ScoreEvidence:
     """The best score without the past."""
     shows_past_on_average: bool
     """Whether the mean shows the past, by (4)."""
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds with a score."""
+        return len(self.uses)
+
+    @property
+    def using(self) -> int:
+        """Number of seeds that use the past, by (2)."""
+        return sum(self.uses)
+
+    @property
+    def solving(self) -> int:
+        """Number of seeds that solve the task, by (3)."""
+        return sum(self.solves)
 
     @property
     def shows_past(self) -> bool:
@@ -96,11 +108,10 @@ def score_evidence(
         ValueError: If there are no scores, or not as many solved.
     """
     interval = interval_of_scores(scores, sequences)
-    using = [_shows_past(score, floor, sequences, judged) for score in scores]
+    uses = tuple(_shows_past(score, floor, sequences, judged) for score in scores)
     return ScoreEvidence(
-        seeds=len(scores),
-        using=sum(using),
-        solving=sum(uses and solves for uses, solves in zip(using, solved, strict=True)),
+        uses=uses,
+        solves=tuple(each and reaches for each, reaches in zip(uses, solved, strict=True)),
         mean=interval.middle,
         low=interval.low,
         high=interval.high,

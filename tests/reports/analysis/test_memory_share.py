@@ -158,3 +158,10 @@ def test_a_score_is_red_only_if_no_seed_shows_use_of_the_past(scores: tuple[floa
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert {each for each in ("\x1b[32m", "\x1b[31m") if each in text} == ({colour} if colour else set())
+
+
+def test_the_page_says_of_each_seed_what_its_score_shows() -> None:
+    records = records_of("copy_memory", (1.0, 0.3, CHANCE))
+    page = reports.page(synthetic.run([record.case for record in records]), records)
+    cells = [page.count(f'<td class="word">{shown}</td>') for shown in ("solves", "uses", "not shown")]
+    assert cells == [1, 1, 1]

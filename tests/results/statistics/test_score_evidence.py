@@ -22,6 +22,7 @@ def of(scores: Sequence[float], floor: float = CHANCE, sequences: int = 512, jud
 def test_a_seed_that_solves_a_task_refutes_chance_whatever_the_mean_says() -> None:
     found = of((1.0, 0.08, 0.07))
     assert (found.using, found.solving, found.seeds) == (1, 1, 3)
+    assert found.uses == found.solves == (True, False, False)
     assert found.low < CHANCE and not found.shows_past_on_average
     assert found.shows_past
 
