@@ -8,7 +8,7 @@ of its test sequences. Carousel's own functions judge the scores.
 The promises are: if no model uses the past, at most 5% of reports claim it of any seed. An architecture that learns a
 task with one of three seeds is found in at least 99% of reports. Intervals contain the true mean in at least 93% of
 simulations, unless seeds are bimodal. If all architectures are equal, letters tell some apart in at most 5% of tables,
-or, if seeds are bimodal, in at most 5% of tables of two. The exit code is 1 if a promise is broken.
+also if seeds are bimodal. The exit code is 1 if a promise is broken.
 """
 
 # Shape suffixes: N simulations, G groups of seeds, S seeds
@@ -211,8 +211,12 @@ def tables(reports: int, seed: int = 1) -> list[list[Row]]:
                 for archs, seeds in ((2, 2), (5, 3))
             ),
             *(
-                false_letters("bimodal, ½", bimodal(0.5), archs, seeds, reports, is_promised=archs == 2, seed=seed)
-                for archs, seeds in ((2, 2), (2, 3), (5, 3), (2, 5), (5, 5))
+                false_letters("bimodal, ½", bimodal(0.5), archs, seeds, reports, is_promised=True, seed=seed)
+                for archs, seeds in ((2, 2), (2, 3), (3, 3), (5, 3), (2, 5), (5, 5))
+            ),
+            *(
+                false_letters("bimodal, ¼", bimodal(0.25), archs, seeds, reports, is_promised=True, seed=seed)
+                for archs, seeds in ((2, 3), (5, 3), (5, 5))
             ),
         ],
         [true_letters(seeds, max(1, reports // 10), seed) for seeds in (2, 3, 5)],

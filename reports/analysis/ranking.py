@@ -4,15 +4,20 @@ Two architectures are distinguishable if their mean scores differ significantly 
 Significance is decided by Welch's test on the scores of the seeds, with Holm's correction over all pairs. Seeds may
 agree by chance, so the variance of an architecture is at least that which its test sets leave.
 
-Seeds that agree prove little if they are few. Suppose that two architectures are equal, and that each of their seeds
-solves the task with probability q. Then all a seeds of one solve it and all b seeds of the other fail with a
-probability of
+Seeds that agree prove little if they are few. Suppose that architectures are equal, and that each of their seeds solves
+the task with probability q. Then all a seeds of one solve it and all b seeds of another fail with a probability of
 
     q^a (1 - q)^b <= (a / (a + b))^a (b / (a + b))^b                    (1)
 
 No test of the scores notices this. So two architectures are distinguishable only if twice the bound (1) is at most 5%.
-Two seeds of each do not suffice (12.5%), and three do (3.1%). This bound holds for each pair, not for all pairs of a
-table together.
+Two seeds of each do not suffice (12.5%), and three do (3.1%). If the seeds of any architecture of the table differ by
+more than half of the difference between the two, seeds do fail by chance there. Then twice (1), times the number of
+pairs, must be at most 5%. Otherwise no architecture has seeds of both kinds. For k equal architectures with n seeds
+each, the probability of this and of a wrong pair is
+
+    (q^n + (1 - q)^n)^k - q^(k n) - (1 - q)^(k n) <= 2 / 4^n            (2)
+
+so the bound for a single pair holds for the whole table.
 
 An architecture whose mean could still rise with more training is never the worse one of a distinguishable pair.
 """
@@ -45,6 +50,8 @@ class Estimate:
     """Variance and degrees of freedom of each part; the variances add up to the variance of the mean."""
     seeds: int
     """The smallest number of seeds in a part."""
+    spread: float
+    """The range of the seeds of a part, divided by the number of parts: how much a single part could move the mean."""
     possible_rise: float = 0.0
     """The most by which the mean could rise with more training; see `reports.analysis.convergence`."""
 
@@ -68,6 +75,7 @@ class Estimate:
             mean=float(np.mean(values)),
             parts=((variance / len(values), len(values) - 1),),
             seeds=len(values),
+            spread=max(values) - min(values),
             possible_rise=possible_rise,
         )
 
@@ -84,6 +92,7 @@ class Estimate:
                 (variance / count**2, freedom) for estimate in estimates for variance, freedom in estimate.parts
             ),
             seeds=min(estimate.seeds for estimate in estimates),
+            spread=max(estimate.spread for estimate in estimates) / count,
             possible_rise=sum(estimate.possible_rise for estimate in estimates) / count,
         )
 
@@ -124,18 +133,21 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
     """Return the distinguishable pairs of names as (better, worse).
 
     A pair is distinguishable if its means differ by more than `NEARLY_EQUAL`, if the difference is significant by
-    Welch's test with Holm's correction, and if there are enough seeds by (1). Pairs whose worse name is undecided are
-    left out, after the correction.
+    Welch's test with Holm's correction, and if there are enough seeds by (1) and (2). Pairs whose worse name is
+    undecided are left out, after the correction.
     """
     pairs = [(a, b) if estimates[a].mean >= estimates[b].mean else (b, a) for a, b in combinations(estimates, 2)]
     tested = sorted((_p_value(estimates[better], estimates[worse]), (better, worse)) for better, worse in pairs)
+    widest = max((estimate.spread for estimate in estimates.values()), default=0.0)
     significant: set[tuple[str, str]] = set()
     for position, (p_value, (better, worse)) in enumerate(tested):
         if p_value > LEVEL / (len(tested) - position):
             break
         first, second = estimates[better], estimates[worse]
-        has_enough_seeds = chance_agreement(first.seeds, second.seeds) <= LEVEL
-        if first.mean - second.mean > NEARLY_EQUAL and has_enough_seeds and not second.is_undecided:
+        difference = first.mean - second.mean
+        comparisons = len(tested) if widest > difference / 2 else 1
+        has_enough_seeds = comparisons * chance_agreement(first.seeds, second.seeds) <= LEVEL
+        if difference > NEARLY_EQUAL and has_enough_seeds and not second.is_undecided:
             significant.add((better, worse))
     return significant
 

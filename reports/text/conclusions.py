@@ -22,12 +22,23 @@ LONGER = " (with more steps, learning may still begin)"
 """What a flat curve cannot exclude: some models learn suddenly after a long time without progress."""
 
 Kind = Literal[
-    "solved", "nearly", "some", "by seed", "by loss", "better", "learning", "close above", "at", "close below", "below"
+    "solved",
+    "nearly",
+    "some",
+    "by seed",
+    "by loss",
+    "better",
+    "learning",
+    "above",
+    "close above",
+    "indistinguishable",
+    "close below",
+    "below",
 ]
 """The statement on an architecture in a setting, from the strongest to the weakest."""
 BY_SCORE: tuple[Kind, ...] = ("solved", "nearly", "some", "by seed")
 """The statements that the scores alone support."""
-FLAT: tuple[Kind, ...] = ("close above", "at", "close below", "below")
+FLAT: tuple[Kind, ...] = ("above", "close above", "indistinguishable", "close below", "below")
 """The statements that neither scores nor losses show use of the past."""
 
 
@@ -52,7 +63,7 @@ def _of_setting(rivals: Sequence[Group]) -> str:
     parts = _statements([group for group in judged if len(group.scores()) > 1])
     if single := _statements([group for group in judged if len(group.scores()) == 1]):
         parts.append(f"by a single seed: {', '.join(single)}")
-    if unjudged := [_with_mean(group) for group in scored if group not in judged]:
+    if unjudged := [_with_mean(group) for group in scored if score_evidence_of(group) is None]:
         parts.append(listed(unjudged))
     if unscored:
         parts.append(f"no scores for {listed(unscored)}")
@@ -103,8 +114,9 @@ def _words(name: str) -> dict[Kind, tuple[str, str]]:
             f"have a lower loss than the best constant, {scores[1]}",
         ),
         "learning": ("was still learning when its training ended", "were still learning when their training ended"),
+        "above": (f"is not clearly above {name}", f"are not clearly above {name}"),
         "close above": (f"is hardly above {name}", f"are hardly above {name}"),
-        "at": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
+        "indistinguishable": (f"is indistinguishable from {name}", f"are indistinguishable from {name}"),
         "close below": (f"is slightly below {name}", f"are slightly below {name}"),
         "below": (f"falls below {name}", f"fall below {name}"),
     }
@@ -120,9 +132,7 @@ def _kind(group: Group) -> Kind:
         return "better" if losses.memoryless is None else "by loss"
     if is_undecided(group):
         return "learning"
-    if scores.standing == "above":  # the mean is, but not significantly after the correction over the report
-        return "at"
-    return "at" if scores.standing == "indistinguishable" else scores.standing
+    return scores.standing
 
 
 def _kind_of_use(scores: ScoreEvidence) -> Kind:

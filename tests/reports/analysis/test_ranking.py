@@ -50,7 +50,8 @@ def test_the_mean_over_settings_adds_their_variances() -> None:
 
 
 def test_ranks_overlap_if_the_seeds_do_not_decide() -> None:
-    by_name = ranks(of(low=[0.1, 0.1, 0.11], vague=[0.2, 0.5, 0.95], high=[0.9, 0.9, 0.91]))
+    seeds = {"low": [0.1, 0.1, 0.11, 0.1], "vague": [0.2, 0.5, 0.95, 0.55], "high": [0.9, 0.9, 0.91, 0.9]}
+    by_name = ranks(of(**seeds))
     assert {name: (rank.first, rank.last, rank.ties) for name, rank in by_name.items()} == {
         "high": (1, 2, "a"),
         "vague": (1, 3, "ab"),
@@ -82,6 +83,24 @@ def test_a_mean_over_settings_has_as_many_seeds_as_its_setting_with_the_fewest()
     over = {name: Estimate.over([agreeing(value, 2), agreeing(value, 3)]) for name, value in (("a", 1.0), ("b", 0.1))}
     assert over["a"].seeds == 2
     assert distinguishable_pairs(over) == set()
+
+
+def test_three_seeds_are_too_few_if_seeds_of_another_architecture_differ_as_much() -> None:
+    """Seeds of `mixed` solve the task or fail, so those of the others may all have done so by chance."""
+    clear = {"high": agreeing(0.9, 3), "low": agreeing(0.1, 3)}
+    assert distinguishable_pairs(clear | {"other": agreeing(0.5, 3)}) >= {("high", "low")}
+    assert distinguishable_pairs(clear | {"mixed": Estimate.of([0.1, 0.9, 0.1])}) == set()
+    five = {"high": agreeing(0.9, 5), "low": agreeing(0.1, 5)}
+    assert distinguishable_pairs(five | {"mixed": Estimate.of([0.1, 0.9, 0.1, 0.9, 0.1])}) == {("high", "low")}
+
+
+def test_the_bound_of_a_pair_holds_for_a_table_without_mixed_seeds() -> None:
+    """Check (2) for many probabilities, numbers of architectures and numbers of seeds."""
+    for seeds in (2, 3, 4, 5):
+        for archs in range(2, 12):
+            for q in (0.05 * step for step in range(1, 20)):
+                solve, fail = q**seeds, (1 - q) ** seeds
+                assert (solve + fail) ** archs - solve**archs - fail**archs <= 2 / 4**seeds + CLOSE
 
 
 def test_chance_agreement_is_the_probability_that_equal_architectures_seem_to_differ() -> None:

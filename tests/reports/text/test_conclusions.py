@@ -121,6 +121,19 @@ def test_statement_is_supported_by_the_interval(scores: tuple[float, ...], words
     assert line == f"first_last at 32: {words}."
 
 
+def test_a_mean_that_is_not_significant_over_the_whole_report_is_not_clearly_above() -> None:
+    """Eight test sequences per seed cannot tell 0.9 from 0.75, although Student's interval lies above."""
+    protocol = synthetic.PROTOCOL.model_copy(update={"test_sequences": 8})
+    records = []
+    for record in scored("lstm", "first_last", (1.0, 1.0, 1.0)):
+        case = record.case.model_copy(update={"protocol": protocol})
+        records.append(record.model_copy(update={"case": case, "key": case.key}))
+    others = [synthetic.case("gru", "adding", 32, seed) for seed in range(97)]
+    run = synthetic.run([*(record.case for record in records), *others])
+    line, *_ = without_durations(findings(run, records))
+    assert line == "first_last at 32: lstm (1.00) is not clearly above the memoryless baseline (0.75)."
+
+
 def test_single_seeds_and_missing_scores_are_named() -> None:
     cases = [synthetic.case(arch, "first_last", 32, 0) for arch in synthetic.ARCHS[1:]]
     (low,) = scored("lstm:forget_bias=1", "first_last", [0.6])
