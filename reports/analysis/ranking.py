@@ -11,9 +11,9 @@ the task with probability q. Then all a seeds of one solve it and all b seeds of
 
 No test of the scores notices this. So two architectures are distinguishable only if twice the bound (1) is at most 5%.
 Two seeds of each do not suffice (12.5%), and three do (3.1%). If the seeds of any architecture of the table differ by
-more than half of the difference between the two, seeds do fail by chance there. Then twice (1), times the number of
-pairs, must be at most 5%. Otherwise no architecture has seeds of both kinds. For k equal architectures with n seeds
-each, the probability of this and of a wrong pair is
+more than `LUCKY_SHARE` of the difference between the two, seeds do fail by chance there. Then twice (1), times the
+number of pairs, must be at most 5%. Otherwise no architecture has seeds of both kinds. For k equal architectures with n
+seeds each, the probability of this and of a wrong pair is
 
     (q^n + (1 - q)^n)^k - q^(k n) - (1 - q)^(k n) <= 2 / 4^n            (2)
 
@@ -39,6 +39,9 @@ LEVEL = 0.05
 """The family-wise significance level of the tests. Intervals have a coverage of 1 − `LEVEL`."""
 NEARLY_EQUAL = 0.02
 """Mean scores count as equal up to this difference. The comparison of two runs has the same default."""
+LUCKY_SHARE = 0.75
+"""If seeds of one architecture differ by more than this share of the difference between two others, that difference may
+be luck: one had only good seeds, and the other only bad ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,7 @@ def distinguishable_pairs(estimates: Mapping[str, Estimate]) -> set[tuple[str, s
             break
         first, second = estimates[better], estimates[worse]
         difference = first.mean - second.mean
-        comparisons = len(tested) if widest > difference / 2 else 1
+        comparisons = len(tested) if widest > LUCKY_SHARE * difference else 1
         has_enough_seeds = comparisons * chance_agreement(first.seeds, second.seeds) <= LEVEL
         if difference > NEARLY_EQUAL and has_enough_seeds and not second.is_undecided:
             significant.add((better, worse))
