@@ -11,6 +11,7 @@ from torch import Tensor
 import arch
 from arch.core.attention.cache import Cache
 from arch.kernels.runtime import threads as _threads
+from arch.kernels.training import residual_mlp
 from arch.transformer import Transformer
 from tests.arch.fused import assert_same
 
@@ -97,6 +98,29 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
         found.append([output_BTD, *torch.autograd.grad(output_BTD.square().sum(), [x_BTD, *layer.parameters()])])
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
+def test_many_rows_of_the_mlp_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check gradients over several blocks of sums: bit-identical for 1, 2 and 3 threads, and those of torch."""
+    draw, D, E, N = torch.Generator().manual_seed(0), 5, 11, 2 * residual_mlp.ROWS_PER_SUM + 70
+    shapes = [(D,), (D,), (E, D), (E,), (D, E), (D,), (D,), (D,)]
+    weights = residual_mlp.Weights(*(torch.randn(shape, generator=draw) for shape in shapes))
+    x_ND, a_ND, d_z_ND = (torch.randn(N, D, generator=draw) for _ in range(3))
+    monkeypatch.setattr(_threads, "MIN_WORK", 1)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        y_ND, total_ND, z_ND = residual_mlp.advance(x_ND, a_ND, None, weights)
+        d_y_ND, _, of_weights = residual_mlp.go_back(d_z_ND, y_ND, total_ND, weights)
+        found.append([z_ND, d_y_ND, *of_weights])
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    leaves = [tensor.double().requires_grad_() for tensor in (x_ND + a_ND, *weights) if tensor is not None]
+    y, gain, offset, W_1, b_1, W_2, b_2, *final = leaves
+    hidden_NE = torch.nn.functional.gelu(torch.nn.functional.layer_norm(y, (D,), gain, offset) @ W_1.T + b_1)
+    expected_ND = torch.nn.functional.layer_norm(y + hidden_NE @ W_2.T + b_2, (D,), *final)
+    expected = [expected_ND.detach(), *torch.autograd.grad(expected_ND, leaves, d_z_ND.double())]
+    assert_same(found[0], [tensor.float() for tensor in expected])
 
 
 def test_attention_is_causal() -> None:
