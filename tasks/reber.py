@@ -151,6 +151,10 @@ class Reber(Task):
         )
         return (inner,) if memory else ()
 
+    def memory_floor(self, length: int) -> float:
+        """Return the `memory_score` of a model that knows the inner grammar, but not the second symbol."""
+        return 0.5
+
     def collision(self, length: int) -> float:
         """Return the probability that two sequences are identical.
 

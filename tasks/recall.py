@@ -217,6 +217,10 @@ class Recall(Task):
         better = (line for line in lines if line.score is not None and self.chance(length) < line.score < 1)
         return tuple(sorted(better, key=lambda line: line.score or 0.0))
 
+    def memory_floor(self, length: int) -> float:
+        """Return the score of naming any of the values shown, whichever the key."""
+        return 1 / self.pairs
+
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that two sequences are identical.
 

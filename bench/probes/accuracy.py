@@ -104,6 +104,7 @@ def _reference_scores(task: tasks.Task, length: int, batch: tasks.Batch) -> Refe
         memoryless_score=task.memoryless_score(length),
         constant_loss=_measured_constant_loss(task, batch) if is_real and constant is None else constant,
         memoryless_loss=task.memoryless_loss(length),
+        memory_floor=task.memory_floor(length),
     )
 
 
@@ -134,6 +135,7 @@ def _mean_over_range(lengths: LengthRange, references: Sequence[ReferenceScores]
         memoryless_score=best if has_baseline else None,
         constant_loss=_mean_of_known([each.constant_loss for each in references]),
         memoryless_loss=_mean_of_known([each.memoryless_loss for each in references]),
+        memory_floor=_mean_of_known([each.memory_floor for each in references]),
     )
 
 

@@ -219,6 +219,14 @@ class Task(ABC):
         score = max(self.chance(length), self.memoryless_score(length) or 0.0)
         return max(0.0, -math.log(score))
 
+    def memory_floor(self, length: int) -> float | None:
+        """Return the score of a strategy that lacks only the memory which the task tests, or None without such a line.
+
+        It is the score on the positions of the metric `memory_score` if the task records this, else on all scored
+        positions. Memory shares count from it, so that they leave out what needs no long memory.
+        """
+        return None
+
     @abstractmethod
     def collision(self, length: int) -> float:
         """Return an upper bound on the probability that a training and a test sequence are identical."""
