@@ -13,9 +13,10 @@ import tasks
 
 REAL_ANSWERS = [i / 40 for i in range(81)]
 """Constant answers to try if answers are real numbers."""
-REAL_LEVELS = 64
-"""Number of levels per unit. The first channel of real inputs is rounded to multiples of 1 / REAL_LEVELS and clamped to
-[-1, 1]. Other channels are ignored."""
+REAL_LEVELS, REAL_LEVELS_OF_DATA = 64, 16
+"""Number of levels per unit, for tasks that draw new numbers and for those with a data set. The first channel of real
+inputs is rounded to multiples of 1 / levels and clamped to [-1, 1]. Other channels are ignored. Few examples allow few
+levels: with fine ones, the best answer to a value would be that of the only example with this value."""
 
 
 def measure_reference_score(task: tasks.Task, length: int, *, sees_input: bool, sequences: int) -> tuple[float, float]:
@@ -75,6 +76,7 @@ def _context(task: tasks.Task, batch: tasks.Batch, sees_input: bool, sees_step: 
     if not sees_input:
         return steps[batch.mask]
     if isinstance(task.inputs, tasks.Reals):
-        levels = (batch.inputs[..., 0] * REAL_LEVELS).round().clamp(-REAL_LEVELS, REAL_LEVELS).long() + REAL_LEVELS
-        return (steps * (2 * REAL_LEVELS + 1) + levels)[batch.mask]
+        levels = REAL_LEVELS if task.data_digest is None else REAL_LEVELS_OF_DATA
+        level_BT = (batch.inputs[..., 0] * levels).round().clamp(-levels, levels).long() + levels
+        return (steps * (2 * levels + 1) + level_BT)[batch.mask]
     return (steps * task.inputs.size + batch.inputs)[batch.mask]

@@ -225,11 +225,11 @@ class Group:
         See `results.interval_of_scores`. A single seed has the interval of its test set only. Raises `ValueError` if no
         seed has a score at this length.
         """
-        return interval_of_scores(self.scores(length), self.test_sequences())
+        return interval_of_scores(self.scores(length), self.test_sequences(length))
 
-    def test_sequences(self) -> int:
-        """Return the number of test sequences of each seed at each length and over each range."""
-        return min(seed.case.protocol.test_sequences for seed in self.seeds)
+    def test_sequences(self, length: int | None = None) -> int:
+        """Return the number of test sequences of each seed at `length` in steps (default: the trained length)."""
+        return min(seed.case.protocol.test_sequences_at(length or self.length) for seed in self.seeds)
 
     def reference(self, length: int | None = None) -> ReferenceScores | None:
         """Return the reference scores at the test length `length` in steps (default: the trained length).

@@ -289,7 +289,7 @@ def _row(
 def _range_score(group: Group, lengths: LengthRange) -> RangeScore:
     """Return the mean score of a group over a range, at which at least one seed was tested."""
     scores = [seed.range_scores[lengths] for seed in group.seeds if lengths in seed.range_scores]
-    interval = interval_of_scores(scores, group.test_sequences())
+    interval = interval_of_scores(scores, group.test_sequences(lengths[1]))
     low, high = bounds(interval, floor=0.0, ceiling=1.0)
     share = range_share(group, lengths)
     return RangeScore(

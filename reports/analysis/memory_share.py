@@ -67,7 +67,7 @@ def memory_estimate(group: Group, length: int | None = None) -> Estimate | None:
     return Estimate.of(
         shares,
         possible_rise(group, shares) if length in (None, group.length) else 0.0,
-        fmean(score_variance(score, group.test_sequences()) / (1 - floor) ** 2 for score, floor in scaled),
+        fmean(score_variance(score, group.test_sequences(length)) / (1 - floor) ** 2 for score, floor in scaled),
     )
 
 
@@ -85,7 +85,7 @@ def range_share(group: Group, lengths: LengthRange) -> Interval | None:
     if not pairs or max(floor for _, floor in pairs) >= 1:
         return None
     floor = fmean(floor for _, floor in pairs)
-    low, _, high = interval_of_scores([score for score, _ in pairs], group.test_sequences())
+    low, _, high = interval_of_scores([score for score, _ in pairs], group.test_sequences(lengths[1]))
     return Interval(
         (low - floor) / (1 - floor),
         fmean((score - floor) / (1 - floor) for score, floor in pairs),
@@ -139,7 +139,7 @@ def effective_length_of(group: Group) -> EffectiveLength | None:
         {length: [seed.scores[length] for seed in scored] for length in lengths},
         {length: no_memory_score(reference) for length, reference in references.items()},
         group.length,
-        sequences=group.test_sequences(),
+        sequences=min(map(group.test_sequences, lengths), default=group.test_sequences()),
     )
 
 

@@ -42,7 +42,7 @@ def sequences_of(quantity: Quantity, record: Record) -> int | None:
     if quantity.curve == "validation_score":
         return protocol.validation_sequences
     is_test_score = quantity.metric is not None and METRICS[quantity.metric].kind == "score"
-    return protocol.test_sequences if is_test_score else None
+    return record.case.test_sequences_at(quantity.at) if is_test_score else None
 
 
 def best_of(quantity: Quantity) -> float | None:

@@ -255,7 +255,7 @@ def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str,
         if len(counts) < 2 or fewest < 2 or min(smallest_p_value(*count) for count in counts) <= ALONE:
             continue
         if math.prod(smallest_p_value(*count) for count in counts) <= ALONE / len(scores):
-            sequences = min(pairs[pair].case.protocol.test_sequences for pair in by_pair)
+            sequences = min(unit.sequences or 0 for lengths in whole for unit in lengths)
             yield arch, Pool(arch=arch, sequences=sequences, base=base, new=new)
 
 

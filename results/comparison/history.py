@@ -125,7 +125,7 @@ def history(
                 series.setdefault(identity, (record.case, measurement.at, environment))
                 cases.setdefault(identity, record.case)
         for identity, measurements in groups.items():
-            value, units = _value(metric, measurements, cases[identity].protocol.test_sequences)
+            value, units = _value(metric, measurements, cases[identity].test_sequences_at(measurements[0].at))
             differences = _differences(*previous.get(identity, (file, cases[identity])), file, cases[identity])
             previous[identity] = file, cases[identity]
             point = HistoryPoint(

@@ -190,7 +190,7 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
                     base=before.units(kind, seeds),
                     new=after.units(kind, seeds),
                     noisy=max(before.noisy, after.noisy),
-                    sequences=pair.case.protocol.test_sequences if kind == "score" else None,
+                    sequences=pair.case.test_sequences_at(dict(at)) if kind == "score" else None,
                     differences=tuple(_count_differences(before.counts, after.counts)),
                 )
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -277,6 +278,10 @@ class Case(Strict):
     def budget(self) -> Budget | None:
         """The size that the case asks for; None if it gives none, as in cases of very old runs."""
         return next(iter(budgets_of(self)), None)
+
+    def test_sequences_at(self, at: Mapping[str, int]) -> int:
+        """Return the number of test sequences behind a score at a location: a test length, or a range of them."""
+        return self.protocol.test_sequences_at(at.get("to", at.get("length", self.length)))
 
     @property
     def key(self) -> str:
