@@ -5,7 +5,8 @@
 Every architecture has two layers, one channel in and one number out. A training step is a forward and a backward pass
 of 32 sequences of 128 steps, on one thread. The architectures take turns, so that a slow phase of the machine meets all
 of them. Each ratio is the median over the rounds, with the quartiles. The equations are those of `backend=reference`.
-The step of a stream is the median inside a compiled loop. Use a quiet machine.
+The growth is the time of a training step of four sequences of 4,096 steps, divided by eight times that of 512 steps:
+1 if the cost is linear in the length. The step of a stream is the median inside a compiled loop. Use a quiet machine.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ import arch
 from arch import SequenceModel, state_bytes
 
 BATCH, LENGTH, DEPTH = 32, 128, 2
+SHORT, LONG, FEW = 512, 4096, 4
+"""Lengths in steps between which the growth is measured, and the number of sequences."""
 STREAM_STEPS = 2_000
-EQUATION_ROUNDS = 3
+EQUATION_ROUNDS, GROWTH_ROUNDS = 3, 5
 BASELINE = "lstm"
 HEADING = "## Architectures at one budget"
 """Heading of the section that `--write` replaces. It ends before the next heading of the same level."""
 
 
-def training_step(model: SequenceModel) -> Callable[[], float]:
+def training_step(model: SequenceModel, batch: int = BATCH, length: int = LENGTH) -> Callable[[], float]:
     """Return a function that runs one training step of a model, and returns its seconds."""
-    x_BTD = torch.randn(BATCH, LENGTH, 1, generator=torch.Generator().manual_seed(0))
+    x_BTD = torch.randn(batch, length, 1, generator=torch.Generator().manual_seed(0))
 
     def run() -> float:
         model.zero_grad()
@@ -42,6 +45,14 @@ def training_step(model: SequenceModel) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return run
+
+
+def growth(model: SequenceModel) -> float:
+    """Return the time of a long training step, divided by that of a short one and by the ratio of their lengths."""
+    short, long = (training_step(model, FEW, length) for length in (SHORT, LONG))
+    short(), long()  # the first call allocates
+    ratios = [long() / short() for _ in range(GROWTH_ROUNDS)]
+    return statistics.median(ratios) * SHORT / LONG
 
 
 def stream_seconds(model: SequenceModel) -> float:
@@ -74,8 +85,9 @@ def measure(rounds: int, params: int) -> list[str]:
         step()
         equations[name] = statistics.median(step() for _ in range(EQUATION_ROUNDS))
     lines = [
-        "| architecture | width | training step | times `lstm` | equations, times kernels | step in the loop | state |",
-        "|---|---|---|---|---|---|---|",
+        "| architecture | width | training step | times `lstm` | equations, times kernels | growth | step in the loop "
+        "| state |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in sorted(names, key=lambda name: statistics.median(seconds[name])):
         model = models[name]
@@ -87,7 +99,7 @@ def measure(rounds: int, params: int) -> list[str]:
         own = statistics.median(seconds[name])
         lines.append(
             f"| `{name}` | {model.width} | {1e3 * own:.1f} ms | {middle:.2f} ({low:.2f}–{high:.2f}) | "
-            f"{equations[name] / own:.1f} | {1e6 * stream_seconds(model):.2f} µs | {state:,} B |"
+            f"{equations[name] / own:.1f} | {growth(model):.2f} | {1e6 * stream_seconds(model):.2f} µs | {state:,} B |"
         )
     return lines
 
@@ -111,7 +123,8 @@ def main() -> None:
         section = (
             f"{HEADING}\n\nFrom one run of `{command}` on {processor()}:\n"
             f"{given.params:,} parameters, {DEPTH} layers, one thread. A training step has {BATCH} sequences of\n"
-            f"{LENGTH} steps. The ratios are medians with quartiles. State is that of one stream after\n"
+            f"{LENGTH} steps. The ratios are medians with quartiles. The growth is the time of {LONG:,} steps,\n"
+            f"divided by {LONG // SHORT} times that of {SHORT} steps. State is that of one stream after\n"
             f"{LENGTH} steps.\n\n"
             f"{text}\n\n"
         )
