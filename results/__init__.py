@@ -34,6 +34,7 @@ from results.schema.record import (
     ReferenceScores,
     Span,
     Status,
+    StrategyScore,
     Training,
 )
 from results.schema.run import Environment, RunFile
@@ -156,6 +157,7 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "StrategyScore",
     "StreamCosts",
     "Strict",
     "Traces",

@@ -23,7 +23,7 @@ import tasks
 from bench.probes.subject import ProbeResult, Subject
 from bench.training.data import lengths_of_range, to_device
 from bench.training.evaluation import Evaluation, evaluate
-from results import LengthRange, Measurement, ReferenceScores, location_of_range
+from results import LengthRange, Measurement, ReferenceScores, StrategyScore, location_of_range
 
 RANGE_LENGTHS = 16
 """Number of lengths at which a range is tested. A mean over 16 lengths varies by a quarter of what one length does."""
@@ -105,6 +105,9 @@ def _reference_scores(task: tasks.Task, length: int, batch: tasks.Batch) -> Refe
         constant_loss=_measured_constant_loss(task, batch) if is_real and constant is None else constant,
         memoryless_loss=task.memoryless_loss(length),
         memory_floor=task.memory_floor(length),
+        strategies=tuple(
+            StrategyScore(name=each.name, score=each.score, loss=each.loss) for each in task.strategies(length)
+        ),
     )
 
 

@@ -36,6 +36,7 @@ from results import (
     ReferenceScores,
     RunFile,
     ScoreEvidence,
+    StrategyScore,
     interval_of_mean,
     interval_of_scores,
     range_text,
@@ -89,6 +90,8 @@ class LeaderboardRow:
     """With `early_stopped_low`, the 95% interval of this mean."""
     chance: float | None
     memoryless_score: float | None
+    strategies: tuple[StrategyScore, ...]
+    """Partial strategies for the task with their scores at the trained length."""
     range_scores: tuple[RangeScore, ...]
     """The scores over ranges of test lengths, ascending."""
     effective: EffectiveLength | None
@@ -251,6 +254,7 @@ def _row(
         early_stopped_high=stopped_high,
         chance=reference.chance if reference else None,
         memoryless_score=reference.memoryless_score if reference else None,
+        strategies=reference.strategies if reference else (),
         range_scores=tuple(_range_score(group, lengths) for lengths in group.evaluated_ranges()),
         effective=effective_length_of(group),
         evidence=score_evidence_of(group),

@@ -20,7 +20,7 @@ from results import EffectiveLength, LossEvidence, Record, RunFile, ScoreEvidenc
 
 Column = tuple[str, Callable[[LeaderboardRow], str]]
 """A heading, and a function that returns the cell of a row."""
-COMPOSED = ("effective", "evidence", "loss", "range_scores")
+COMPOSED = ("effective", "evidence", "loss", "range_scores", "strategies")
 """Fields of a row that CSV spreads over columns, or writes as text."""
 EFFECTIVE_COLUMNS = {
     "effective_length": "length",
@@ -64,7 +64,7 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
     Every text is quoted. Texts are escaped as `escape_cell` does.
     """
     plain = [field.name for field in fields(LeaderboardRow) if field.name not in COMPOSED]
-    names = [*plain, *EVIDENCE_COLUMNS, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores"]
+    names = [*plain, *EVIDENCE_COLUMNS, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores", "strategies"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(names)
@@ -74,6 +74,9 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
         values |= {name: _of(row.effective, field) for name, field in EFFECTIVE_COLUMNS.items()}
         values |= {name: _of(row.loss, field) for name, field in LOSS_COLUMNS.items()}
         values["range_scores"] = "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores)
+        values["strategies"] = "; ".join(
+            f"{each.name} {each.score!r}" for each in row.strategies if each.score is not None
+        )
         cells = {name: escape_cell(values[name]) for name in names}
         cells["seed_scores"] = " ".join(f"{score!r}" for score in row.seed_scores)  # a single number may be read as one
         writer.writerow([cells[name] for name in names])

@@ -154,10 +154,11 @@ def _step(row: LeaderboardRow, seconds: float | None) -> str:
 
 
 def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
-    """Return the reference scores of a task and length by name; unknown scores are left out."""
+    """Return the scores of partial strategies, then the reference scores, by name; unknown scores are left out."""
     memoryless = next((row.memoryless_score for row in rivals if row.memoryless_score is not None), None)
     chance = next((row.chance for row in rivals if row.chance is not None), None)
-    scores = {"memoryless": memoryless, "chance": chance}
+    strategies = next((row.strategies for row in rivals if row.strategies), ())
+    scores = {each.name: each.score for each in strategies} | {"memoryless": memoryless, "chance": chance}
     return {name: score for name, score in scores.items() if score is not None}
 
 

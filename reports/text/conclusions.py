@@ -9,6 +9,7 @@ from typing import Literal
 from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import loss_evidence_of, no_memory_score, score_evidence_of
+from reports.analysis.strategies import explaining_strategy
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
 from reports.text.convergence import undecided_sentence, unimproved_steps
@@ -173,8 +174,8 @@ def _reference_name(group: Group) -> str:
 def _described(group: Group, kind: Kind) -> str:
     """Return an architecture with its mean score, and what else a statement of this kind needs.
 
-    That is the lowest and the highest score if seeds are told apart, how many seeds solve the task if only some do, and
-    the loss if the scores say too little.
+    That is the lowest and the highest score if seeds are told apart, how many seeds solve the task if only some do, the
+    partial strategy that explains the scores, and the loss if the scores say too little.
     """
     scores, evidence = group.scores(), score_evidence_of(group)
     if kind == "by seed":
@@ -182,7 +183,9 @@ def _described(group: Group, kind: Kind) -> str:
     if kind in BY_SCORE:
         solving = 0 if evidence is None or kind == "solved" else evidence.solving
         verb = "solves" if solving == 1 else "solve"
-        return _with_mean(group, f", {solving} of {plural(len(scores), 'seed')} {verb} it" if solving else "")
+        strategy = explaining_strategy(group) if kind == "some" else None
+        explained = "" if strategy is None else f", as “{strategy[0]}” scores ({short_score(strategy[1])})"
+        return _with_mean(group, f", {solving} of {plural(len(scores), 'seed')} {verb} it" if solving else explained)
     losses = loss_evidence_of(group)
     is_told = losses is not None and (losses.shows_past or losses.constant is not None)
     return _with_mean(group, f"; {loss_text(losses)}" if losses is not None and is_told else "", kind != "learning")

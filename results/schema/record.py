@@ -60,6 +60,17 @@ class Measurement(Strict):
         return tuple(block.calibration_seconds for block in self.blocks)
 
 
+class StrategyScore(Strict):
+    """What a partial strategy for a task reaches on average at one length."""
+
+    name: Text
+    """A short label, such as `any value shown`."""
+    score: float | None = None
+    """The expected score; None if it is unknown."""
+    loss: float | None = None
+    """The expected loss: in nats for classes, a squared error for real numbers; None if it is unknown."""
+
+
 class ReferenceScores(Strict):
     """Scores and losses of trivial strategies at one length or over a range, for comparison with measured ones.
 
@@ -82,6 +93,8 @@ class ReferenceScores(Strict):
     """Best score without the memory that the task tests, but with all that needs less: on the positions that need the
     memory if the task records `memory_score`, else on all scored positions. None if no such strategy beats the best
     answer from the present input."""
+    strategies: tuple[StrategyScore, ...] = ()
+    """Obvious partial strategies, as the task states them. None are kept over a range."""
 
 
 class EvalPoint(Strict):

@@ -1,0 +1,68 @@
+"""Partial strategies that explain scores: found if every seed is close, and named in findings and tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+import reports
+from reports.analysis.groups import group_cases
+from reports.analysis.strategies import explaining_strategy
+from reports.text.conclusions import conclusions
+from results import Record, StrategyScore
+from tests.reports import planted, synthetic
+
+STRATEGIES = (
+    StrategyScore(name="one addend", score=0.3, loss=0.08),
+    StrategyScore(name="counts", score=0.31),
+    StrategyScore(name="a forecast", loss=0.01),
+)
+
+
+def scored(scores: list[float]) -> list[Record]:
+    """Return planted records of one architecture with these scores and with partial strategies."""
+    made = planted.records("lstm", 0.5, state=640, microseconds=2, spread=[score - 0.5 for score in scores])
+    return [
+        record.model_copy(
+            update={
+                "reference_scores": tuple(
+                    each.model_copy(update={"strategies": STRATEGIES}) for each in record.reference_scores
+                )
+            }
+        )
+        for record in made
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "explained"),
+    [
+        ([0.29, 0.3, 0.31], ("one addend", 0.3)),
+        ([0.31, 0.31, 0.32], ("counts", 0.31)),
+        ([0.3, 0.3, 0.5], None),  # one seed knows more
+        ([0.2, 0.2, 0.2], None),
+    ],
+)
+def test_a_strategy_explains_scores_that_are_all_close_to_it(
+    scores: list[float], explained: tuple[str, float] | None
+) -> None:
+    records = scored(scores)
+    (group,) = group_cases(synthetic.run([record.case for record in records]), records)
+    assert group.scores() == pytest.approx(scores)
+    assert explaining_strategy(group) == explained
+
+
+def test_findings_and_tables_name_the_strategy() -> None:
+    records = scored([0.29, 0.3, 0.31])
+    run = synthetic.run([record.case for record in records])
+    (sentence, *_) = conclusions(group_cases(run, records))
+    assert "lstm (0.30, as “one addend” scores (0.3)) uses some of the past" in sentence
+    console = Console(width=200, record=True, file=io.StringIO())
+    reports.render_terminal(run, records, console=console)
+    shown = console.export_text()
+    assert "  one addend" in shown and "  a forecast" not in shown
+    (line,) = csv.DictReader(io.StringIO(reports.as_csv(run, records)))
+    assert line["strategies"] == "one addend 0.3; counts 0.31"
