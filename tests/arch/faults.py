@@ -357,7 +357,10 @@ FAULTS = [
                 "nn.init.orthogonal_(recurrent_HH)",
                 "nn.init.orthogonal_(recurrent_GH)",
             ),
-            "bound from the input width": ("1 / math.sqrt(width)", "1 / math.sqrt(input_GD.shape[1])"),
+            "bound from the input width": (
+                "1 / math.sqrt(width)\n        for",
+                "1 / math.sqrt(input_GD.shape[1])\n        for",
+            ),
             "biases start at one": ("nn.init.zeros_(bias)", "nn.init.ones_(bias)"),
         },
         arch="lstm",
