@@ -167,3 +167,11 @@ def test_transitions_of_rwkv7_cannot_change_a_sign_for_long() -> None:
     eigenvalues = torch.linalg.eigvals(transition)
     assert eigenvalues.imag.abs().max() < 1e-6
     assert -0.46 < eigenvalues.real.min() < -0.3 and eigenvalues.real.max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("spec", ["delta_net:householders=2", "gated_delta_net", "mlstm", "rwkv7"])
+def test_a_batch_may_be_empty(spec: str) -> None:
+    whole = arch.build(spec, channels=3, outputs=2, width=8, seed=0)
+    y_BTO, _ = whole.scan(torch.zeros(0, 4, 3), whole.init_state(0))
+    y_BO, _ = whole.step(torch.zeros(0, 3), whole.init_state(0))
+    assert (y_BTO.shape, y_BO.shape) == ((0, 4, 2), (0, 2))
