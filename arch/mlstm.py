@@ -95,7 +95,7 @@ class MLSTM(HeadLayer):
         require_steps(x_BTD)
         (B, T, _), N = x_BTD.shape, self.heads
         qkvo_BTH = functional.linear(x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H)
-        q_BTNK, k_BTNK, v_BTNK, o_BTNK = qkvo_BTH.view(B, T, 4, N, -1).unbind(2)  # (1); / √K is part of i
+        q_BTNK, k_BTNK, v_BTNK, o_BTNK = qkvo_BTH.view(B, T, 4, N, self.width // N).unbind(2)  # (1); / √K is part of i
         i_BTN, f_BTN, m_BTN = self.stabilised_gates(x_BTD, state.stabiliser_BN)
         write_BTNK = (i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3) * k_BTNK
         read_BTNV, memory_BNKV = matrix_memory.scan(

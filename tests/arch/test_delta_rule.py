@@ -153,3 +153,25 @@ def test_gates_are_shares(spec: str) -> None:
     for gate in gates.values():
         assert gate.dim() == 2 and len(gate) == BATCH
         assert gate.min() >= 0 and gate.max() <= (2 if "negative" in spec else 1)
+
+
+def test_transitions_of_rwkv7_cannot_change_a_sign_for_long() -> None:
+    """Check that all eigenvalues are real and above 1 / 1.84 - 1, as the remark on its theory says."""
+    torch.manual_seed(0)
+    layer: Any = arch.get("rwkv7").layer(8, 8, heads=2).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(9).add_(3 * torch.randn_like(parameter))  # so that w and a come near their bounds
+        mixed = layer._mix(100 * torch.randn(50, 20, 8, dtype=torch.float64), layer.init_state(50))
+    transition = torch.diag_embed(mixed.decay) - (mixed.rate * mixed.kappa).unsqueeze(4) * mixed.kappa.unsqueeze(3)
+    eigenvalues = torch.linalg.eigvals(transition)
+    assert eigenvalues.imag.abs().max() < 1e-6
+    assert -0.46 < eigenvalues.real.min() < -0.3 and eigenvalues.real.max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("spec", ["delta_net:householders=2", "gated_delta_net", "mlstm", "rwkv7"])
+def test_a_batch_may_be_empty(spec: str) -> None:
+    whole = arch.build(spec, channels=3, outputs=2, width=8, seed=0)
+    y_BTO, _ = whole.scan(torch.zeros(0, 4, 3), whole.init_state(0))
+    y_BO, _ = whole.step(torch.zeros(0, 3), whole.init_state(0))
+    assert (y_BTO.shape, y_BO.shape) == ((0, 4, 2), (0, 2))

@@ -72,3 +72,11 @@ def test_weight_norm_changes_no_output_at_the_start() -> None:
     )
     x_BTD = torch.randn(2, 50, 3)
     torch.testing.assert_close(normed(x_BTD), plain(x_BTD))
+
+
+@pytest.mark.parametrize("backend", ["auto", "fused"])
+def test_training_runs_the_convolution_of_torch_and_says_so(backend: str) -> None:
+    model = arch.build(f"tcn:backend={backend}", channels=3, outputs=2, width=8, seed=0)
+    assert model.backend_for(torch.randn(2, 50, 3)) == "reference"
+    described = arch.describe(arch.get(f"tcn:backend={backend}"))
+    assert described.training_obstacle is not None and described.streaming_obstacle is None

@@ -169,8 +169,9 @@ NOTES: Mapping[str, str] = {
     ),
     "mlstm": "Gates are scalars per head and positive, and do not see the state: large recall, but no parity.",
     "rwkv7": (
-        "The transition is a diagonal minus an outer product, which is neither diagonal nor symmetric. Networks of "
-        "this form can recognise every regular language (Peng et al. 2025)."
+        "The transition is a diagonal minus an outer product, which is neither diagonal nor symmetric. Its eigenvalues "
+        "are real and lie in (-0.46, 1), so no parity at every length (Grazzi et al. 2025). Twice the outer product, "
+        "which this layer does not have, would recognise every regular language (Peng et al. 2025)."
     ),
     "transformer": "`window` bounds state and cost, and with them the distance.",
     "hybrid": "Recurrent layers track states, attention layers recall: the stack can do what either part can.",

@@ -111,14 +111,15 @@ class DeltaLayer(HeadLayer):
                 backend=self.backend,
             )  # (1), (2)
         q_BTH, k_BTC, v_BTC = c_BTC.split([H, n * H, n * H], 2)
-        k_BSNK, v_BSNK = (part_BTC.reshape(B, T * n, N, -1) for part_BTC in (k_BTC, v_BTC))
+        k_BSNK, v_BSNK = (part_BTC.reshape(B, T * n, N, H // N) for part_BTC in (k_BTC, v_BTC))
         return Writes(q_BTH.unflatten(2, (N, -1)), k_BSNK, v_BSNK, self.strengths(x_BTD), inputs_BLC)
 
     def strengths(self, x_BTD: Tensor) -> Tensor:
         """Return β (B, S, N, 1) of equation (3)."""
         beta_BTN = functional.linear(x_BTD, self.strength_ND).sigmoid()
         beta_BTN = 2 * beta_BTN if self.negative else beta_BTN
-        return beta_BTN.reshape(len(x_BTD), -1, self.heads, 1)
+        B, T, _ = x_BTD.shape
+        return beta_BTN.reshape(B, T * self.householders, self.heads, 1)
 
     def project_flops(self) -> int:
         return 2 * self.inputs * (len(self.W_CD) + len(self.strength_ND))

@@ -309,3 +309,11 @@ def test_impossible_options_are_refused_in_one_line(spec: str, message: str) -> 
 def test_a_budget_of_20_000_parameters_finds_a_width(spec: str) -> None:
     model = arch.build(spec, channels=3, outputs=2, params=20_000, depth=2)
     assert 18_500 < arch.parameter_count(model) < 21_500
+
+
+@pytest.mark.parametrize("decay", ["head", "channel"])
+def test_heads_of_width_one_have_the_gate_of_their_decay(decay: str) -> None:
+    model, x = model_of(f"gated_delta_net:heads=20,decay={decay}"), inputs(2)
+    expected = by_equations(model, x)
+    tolerance = AMPLIFIED * float(expected.abs().max())
+    torch.testing.assert_close(compiled(model, x)[0], expected, rtol=0, atol=tolerance)

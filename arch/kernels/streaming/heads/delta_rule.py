@@ -119,7 +119,7 @@ def step(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
                 total = read(S, memory + value, K, K - value, c, of_q, K)
                 store_first(reads, b * H + head * K + value, K - value, total)
             rms_norm(reads, b * H + head * K, K, weights[3])
-        if A == N:
+        if A != 0 and weights[9] == 0:
             gate(reads, b * H, gates, b * H, H)  # (G3), (G4)
         elif A != 0:
             for at in range(b * H, (b + 1) * H, LANES):
