@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,16 @@ fixed size and finite precision on sequences of any length. *Can* means that som
 them is what the benchmark measures.
 """
 OTHERS = "Other architectures"
+PLANS = HOME / "bench" / "plans" / "published"
+CLAIMS = """
+## Published claims
+
+The plans under `published/` repeat experiments that show these limits. Each claim below is judged by
+`carousel run published/NAME`, with its source and the published value.
+
+| plan | claim | source |
+|---|---|---|
+"""
 
 
 def page() -> str:
@@ -65,7 +76,18 @@ def page() -> str:
     ]
     sources = "; ".join(arch.sources_of_theory())
     introduction = INTRODUCTION.format(width=described[0].width, far=described[0].costs[-1].position)
-    return "".join([introduction, rows, "\n", BLOCK, THEORY, f"\n{_wrapped(f'Sources: {sources}.')}\n", *sections])
+    theory = [THEORY, f"\n{_wrapped(f'Sources: {sources}.')}\n"]
+    return "".join([introduction, rows, "\n", BLOCK, *theory, *sections, CLAIMS, _claims(), "\n"])
+
+
+def _claims() -> str:
+    """Return one row of a table per claim of the published plans."""
+    rows = (
+        f"| `published/{path.stem}` | {_cell(claim['text'])} | {_cell(claim['source'])} |"
+        for path in sorted(PLANS.glob("*.toml"))
+        for claim in tomllib.loads(path.read_text(encoding="utf-8")).get("claims", [])
+    )
+    return "\n".join(dict.fromkeys(rows))  # a claim at two lengths has one text
 
 
 def _row(description: Description, family: str) -> str:

@@ -30,6 +30,8 @@ SHORT, LONG, FEW = 512, 4096, 4
 STREAM_STEPS = 2_000
 EQUATION_ROUNDS, GROWTH_ROUNDS = 3, 5
 BASELINE = "lstm"
+AIMED, MAX_RATIO, MIN_GAIN = ("diagonal", "matrix"), 2.0, 3.0
+"""Families with aims, the largest ratio to `lstm`, and how much faster than the equations kernels should be."""
 HEADING = "## Architectures at one budget"
 """Heading of the section that `--write` replaces. It ends before the next heading of the same level."""
 
@@ -89,6 +91,7 @@ def measure(rounds: int, params: int) -> list[str]:
         "| state |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    slow, small = [], []
     for name in sorted(names, key=lambda name: statistics.median(seconds[name])):
         model = models[name]
         ratios = [own / base for own, base in zip(seconds[name], seconds[BASELINE], strict=True)]
@@ -97,11 +100,21 @@ def measure(rounds: int, params: int) -> list[str]:
         with torch.inference_mode():
             state = state_bytes(model.scan(torch.zeros(1, LENGTH, 1), model.init_state(1))[1])
         own = statistics.median(seconds[name])
+        if arch.get(name).layer.family in AIMED:
+            slow += [f"`{name}`"] if middle > MAX_RATIO else []
+            small += [f"`{name}`"] if equations[name] / own < MIN_GAIN else []
         lines.append(
             f"| `{name}` | {model.width} | {1e3 * own:.1f} ms | {middle:.2f} ({low:.2f}–{high:.2f}) | "
             f"{equations[name] / own:.1f} | {growth(model):.2f} | {1e6 * stream_seconds(model):.2f} µs | {state:,} B |"
         )
-    return lines
+    return [
+        *lines,
+        "",
+        f"The aim for diagonal recurrences and matrix memories is a training step of at most {MAX_RATIO:g} times `lstm`,",
+        f"by kernels that are {MIN_GAIN:g} times as fast as the equations. The step is longer for",
+        f"{', '.join(slow) or 'none'}.",
+        f"The kernels gain less for {', '.join(small) or 'none'}.",
+    ]
 
 
 def main() -> None:
