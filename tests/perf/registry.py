@@ -110,7 +110,8 @@ def measure(rounds: int, params: int) -> list[str]:
     return [
         *lines,
         "",
-        f"The aim for diagonal recurrences and matrix memories is a training step of at most {MAX_RATIO:g} times `lstm`,",
+        "The aim for diagonal recurrences and matrix memories is a training step of at most "
+        f"{MAX_RATIO:g} times `lstm`,",
         f"by kernels that are {MIN_GAIN:g} times as fast as the equations. The step is longer for",
         f"{', '.join(slow) or 'none'}.",
         f"The kernels gain less for {', '.join(small) or 'none'}.",
