@@ -36,7 +36,6 @@ from results import (
     ReferenceScores,
     RunFile,
     ScoreEvidence,
-    StrategyScore,
     interval_of_mean,
     interval_of_scores,
     range_text,
@@ -59,6 +58,15 @@ class RangeScore:
     """The mean memory share over seeds; None if it is undefined."""
     share_high: float | None
     """The upper end of the interval of the memory share; None if it is undefined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrategyLine:
+    """A partial strategy for a task, with what it reaches at one length. See `results.StrategyScore`."""
+
+    name: str
+    score: float | None
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,7 @@ class LeaderboardRow:
     """With `early_stopped_low`, the 95% interval of this mean."""
     chance: float | None
     memoryless_score: float | None
-    strategies: tuple[StrategyScore, ...]
+    strategies: tuple[StrategyLine, ...]
     """Partial strategies for the task with their scores at the trained length."""
     range_scores: tuple[RangeScore, ...]
     """The scores over ranges of test lengths, ascending."""
@@ -254,7 +262,7 @@ def _row(
         early_stopped_high=stopped_high,
         chance=reference.chance if reference else None,
         memoryless_score=reference.memoryless_score if reference else None,
-        strategies=reference.strategies if reference else (),
+        strategies=_strategies(reference),
         range_scores=tuple(_range_score(group, lengths) for lengths in group.evaluated_ranges()),
         effective=effective_length_of(group),
         evidence=score_evidence_of(group),
@@ -288,6 +296,11 @@ def _row(
         limit_share=far.limit_share if far else None,
         problems=tuple(problem.brief for problem in problems_of(group)),
     )
+
+
+def _strategies(reference: ReferenceScores | None) -> tuple[StrategyLine, ...]:
+    strategies = () if reference is None else reference.strategies
+    return tuple(StrategyLine(name=each.name, score=each.score, loss=each.loss) for each in strategies)
 
 
 def _range_score(group: Group, lengths: LengthRange) -> RangeScore:

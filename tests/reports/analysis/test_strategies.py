@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 import reports
+from bench.commands.output import run_document
 from reports.analysis.groups import group_cases
 from reports.analysis.strategies import explaining_strategy
 from reports.text.conclusions import conclusions
@@ -64,5 +66,7 @@ def test_findings_and_tables_name_the_strategy() -> None:
     reports.render_terminal(run, records, console=console)
     shown = console.export_text()
     assert "  one addend" in shown and "  a forecast" not in shown
+    (row,) = run_document(run, records)["leaderboard"]
+    assert json.loads(json.dumps(row))["strategies"][0] == {"name": "one addend", "score": 0.3, "loss": 0.08}
     (line,) = csv.DictReader(io.StringIO(reports.as_csv(run, records)))
     assert line["strategies"] == "one addend 0.3; counts 0.31"
