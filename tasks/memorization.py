@@ -5,7 +5,7 @@
 
 A fixed table gives each key its value, and each value belongs to one key. The table is the same for every sequence,
 seed and split, and no sequence shows it. So the values must be learned during training, and only the last key must be
-remembered. The task tells apart models that lack memory for facts from those that lack memory of the sequence. It is
+remembered. The task distinguishes models that lack memory for facts from those that lack memory of the sequence. It is
 from MAD (Poli et al. 2024), with 127 pairs there. At an odd length the last step is one more key, which is not scored.
 
 >>> import tasks

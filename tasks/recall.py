@@ -192,7 +192,7 @@ class Recall(Task):
         lines = [
             Strategy(
                 name="any value shown",
-                description="Name any of the latest values shown, whichever the key.",
+                description="Name any of the latest values shown, regardless of the key.",
                 score=1 / P,
                 loss=math.log(P),
             )
@@ -218,7 +218,7 @@ class Recall(Task):
         return tuple(sorted(better, key=lambda line: line.score or 0.0))
 
     def memory_floor(self, length: int) -> float:
-        """Return the score of naming any of the values shown, whichever the key."""
+        """Return the score of naming any of the values shown, regardless of the key."""
         return 1 / self.pairs
 
     def collision(self, length: int) -> float:

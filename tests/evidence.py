@@ -165,18 +165,18 @@ def false_letters(
     planted = f"{title}, {archs} architectures, {seeds} seeds"
     high = MAX_FALSE if is_promised else 1.0
     return Row(
-        planted=planted, cells=(("some told apart", _share(f"{planted}; told apart", wrong, tables, high=high)),)
+        planted=planted, cells=(("some distinguished", _share(f"{planted}; distinguished", wrong, tables, high=high)),)
     )
 
 
 def true_letters(seeds: int, tables: int, seed: int = 1) -> Row:
-    """Simulate tables of five normal architectures 0.2 apart, and return the share of pairs that letters tell apart."""
+    """Simulate tables of five normal architectures 0.2 apart, and return the share of pairs that letters distinguish."""
     generator = np.random.default_rng((seed, 5, seeds))
     accuracies = np.stack([normal(mean)(generator, (tables, seeds)) for mean in (0.1, 0.3, 0.5, 0.7, 0.9)], axis=1)
     scores_NGS = draw_scores(accuracies.clip(0, 1), 512, generator)
     found = sum(len(distinguishable_pairs(_estimates(scores_GS))) for scores_GS in scores_NGS.tolist())
     planted = f"normal, 0.2 apart, 5 architectures, {seeds} seeds"
-    return Row(planted=planted, cells=(("pairs told apart", _share(f"{planted}; pairs", found, 10 * tables)),))
+    return Row(planted=planted, cells=(("pairs distinguished", _share(f"{planted}; pairs", found, 10 * tables)),))
 
 
 def tables(reports: int, seed: int = 1) -> list[list[Row]]:
