@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results import EvalPoint, Training, classify
-from tests.promises import Promise
+from tests.promises import Promise, report
 
 Floats = NDArray[np.float64]
 CHANCE, SPAN, SOLVED_AT = 0.1, 0.8, 0.99
@@ -217,14 +217,7 @@ def main() -> int:
     promises = [promise for row in rows for promise in row]
     if given.markdown:
         print(_as_markdown(rows))
-    for promise in promises:
-        bounds = f"  must be {promise.low:.0%} to {promise.high:.0%}" if (promise.low, promise.high) != (0, 1) else ""
-        if not given.markdown or not promise.kept:
-            result = "" if promise.kept else "  BROKEN"
-            print(f"{promise.title:<88} {promise.share:>7.1%} of {promise.trials:,}{bounds}{result}", flush=True)
-    kept = all(promise.kept for promise in promises)
-    print("all promises are kept" if kept else "a promise is broken")
-    return 0 if kept else 1
+    return report(promises, broken_only=given.markdown)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from reports.analysis.ranking import Estimate, distinguishable_pairs
 from results import ScoreEvidence, interval_of_mean, interval_of_scores, score_evidence, score_variance
-from tests.promises import Promise
+from tests.promises import Promise, report
 
 Floats = NDArray[np.float64]
 Accuracies = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -170,7 +170,7 @@ def false_letters(
 
 
 def true_letters(seeds: int, tables: int, seed: int = 1) -> Row:
-    """Simulate tables of five normal architectures 0.2 apart, and return the share of pairs that letters distinguish."""
+    """Simulate tables of five normal architectures 0.2 apart, and return the share of pairs with different letters."""
     generator = np.random.default_rng((seed, 5, seeds))
     accuracies = np.stack([normal(mean)(generator, (tables, seeds)) for mean in (0.1, 0.3, 0.5, 0.7, 0.9)], axis=1)
     scores_NGS = draw_scores(accuracies.clip(0, 1), 512, generator)
@@ -262,14 +262,7 @@ def main() -> int:
     if given.markdown:
         print("\n\n".join(map(_as_markdown, found)))
     promises = [promise for rows in found for row in rows for _, promise in row.cells]
-    for promise in promises:
-        bounds = f"  must be {promise.low:.0%} to {promise.high:.0%}" if (promise.low, promise.high) != (0, 1) else ""
-        if not given.markdown or not promise.kept:
-            result = "" if promise.kept else "  BROKEN"
-            print(f"{promise.title:<88} {promise.share:>7.1%} of {promise.trials:,}{bounds}{result}", flush=True)
-    kept = all(promise.kept for promise in promises)
-    print("all promises are kept" if kept else "a promise is broken")
-    return 0 if kept else 1
+    return report(promises, broken_only=given.markdown)
 
 
 if __name__ == "__main__":

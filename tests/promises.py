@@ -143,6 +143,14 @@ class Promise:
         return self.low - TOLERANCE * error <= self.share <= self.high + TOLERANCE * error
 
 
+def report(promises: Sequence[Promise], *, broken_only: bool) -> int:
+    """Print promises, or only the broken ones, then whether all are kept. Return the exit code: 0 or 1."""
+    _print([promise for promise in promises if not (broken_only and promise.kept)])
+    kept = all(promise.kept for promise in promises)
+    print("all promises are kept" if kept else "a promise is broken")
+    return 0 if kept else 1
+
+
 def by_report(title: str, counts: Sequence[int], size: int, low: float = 0.0, high: float = 1.0) -> Promise:
     """Return a promise about the share of comparisons with the counted verdict.
 
@@ -339,7 +347,7 @@ def _print(promises: Sequence[Promise]) -> bool:
         is_bounded = (promise.low, promise.high) != (0.0, 1.0)
         bounds = f"  must be {promise.low:.0%} to {promise.high:.0%}" if is_bounded else ""
         result = "" if promise.kept else "  BROKEN"
-        print(f"{promise.title:<62} {promise.share:>8.2%} of {promise.trials:>6,}{bounds}{result}", flush=True)
+        print(f"{promise.title:<88} {promise.share:>8.2%} of {promise.trials:>6,}{bounds}{result}", flush=True)
     return all(promise.kept for promise in promises)
 
 

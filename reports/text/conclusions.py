@@ -174,8 +174,8 @@ def _reference_name(group: Group) -> str:
 def _described(group: Group, kind: Kind) -> str:
     """Return an architecture with its mean score, and what else a statement of this kind needs.
 
-    That is the lowest and the highest score if seeds are listed singly, how many seeds solve the task if only some do, the
-    partial strategy that explains the scores, and the loss if the scores say too little.
+    That is the lowest and the highest score if seeds are listed singly, how many seeds solve the task if only some do,
+    the partial strategy that explains the scores, and the loss if the scores say too little.
     """
     scores, evidence = group.scores(), score_evidence_of(group)
     if kind == "by seed":
