@@ -36,7 +36,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "published.md"
 
 
-SOLVING = "delta_net:householders=2,negative=True"
+SOLVING = "delta_net:conv=0,householders=2,negative=True"
 """The architecture that learns the task of the plan, by its source."""
 
 
