@@ -7,7 +7,8 @@ channels, E = `expand` · H. Each channel has N states h, N = `states`. B and C 
     c_t = silu(b_c + Σ_k w_k ⊙ u_(t-3+k))                     (2)  conv=4: over steps t - 3 to t; conv=0: c = silu(u)
     B, C = W_BC c;  r = W_r c;  p = W_pᵀ r + b_p              (3)  r has R = ⌈H / 16⌉ numbers
     Δ = softplus(p),  A = -e^(A_log)                          (4)
-    h' = e^(Δ A) h + Δ c B                                    (5)  for each state of each channel
+    h' = a h + Δ c B,  a = e^(Δ A)                            (5a) for each state of each channel
+                       a = 2 e^(Δ A) - 1                      (5b) negative=True
     s = Σ C h' + D c                                          (6)  over the states of a channel
     y' = W_y (s ⊙ silu(z))                                    (7)
 
@@ -17,8 +18,12 @@ channels, E = `expand` · H. Each channel has N states h, N = `states`. B and C 
 
 Without the convolution, (8) lacks 8 E, and (9) lacks 5 E weights and 6 E of state.
 
+With (5b), a lies in (-1, 1) instead of (0, 1), so that an input can turn the sign of a state. Parity needs this (Grazzi
+et al. 2025). The write stays as it is.
+
 The initial time steps decide how far back a new model remembers. Δ starts log-uniformly between 1e-3 and 1e-1 for p =
-b_p, and A starts at -1, …, -N. So the states of a channel forget by half in 0.7 / (Δ n) steps.
+b_p, and A starts at -1, …, -N. So the states of a channel forget by half in 0.7 / (Δ n) steps, or in about half
+as many with negative=True.
 """
 
 # Shape suffixes: B batch, T time, K taps, D input width, H hidden width, E channels, N states, R rank, M = 2N
@@ -26,6 +31,7 @@ b_p, and A starts at -1, …, -N. So the states of a channel forget by half in 0
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -63,6 +69,7 @@ class Mamba(ScanLayer):
         width: Output width H.
         expand: Number of channels per unit of the output, E / H.
         states: Number of states N of each channel.
+        negative: Whether decays lie in (-1, 1), by (5b). Otherwise they lie in (0, 1).
         conv: Number of steps that the causal depthwise convolution of u reads: 4, or 0 for none.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
@@ -82,6 +89,7 @@ class Mamba(ScanLayer):
         *,
         expand: int = 2,
         states: int = 16,
+        negative: bool = False,
         conv: int = CONV_STEPS,
         backend: Backend = "auto",
     ) -> None:
@@ -91,7 +99,7 @@ class Mamba(ScanLayer):
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if conv not in (0, CONV_STEPS):
             raise ValueError(f"conv must be 0 or {CONV_STEPS}, not {conv}")
-        self.width, self.states, self.backend = width, states, backend
+        self.width, self.states, self.negative, self.backend = width, states, negative, backend
         self.channels = E = expand * width
         self.rank = R = math.ceil(width / INPUTS_PER_RANK)
         self.W_u_ED = _uniform(E, inputs)
@@ -132,9 +140,9 @@ class Mamba(ScanLayer):
         if backend == "fused":
             from arch.kernels.training import selective_scan
 
-            y_BTE, h_BNE = selective_scan.scan(recurrence, *selected)
+            y_BTE, h_BNE = selective_scan.scan(partial(recurrence, self.negative), self.negative, *selected)
         else:
-            y_BTE, h_BNE = recurrence(*selected)
+            y_BTE, h_BNE = recurrence(self.negative, *selected)
         return functional.linear(y_BTE, self.W_y_HE), MambaState(h_BNE, inputs_BKE)  # (7)
 
     def _convolve(self, u_BTE: Tensor, before_BKE: Tensor | None, backend: Backend) -> tuple[Tensor, Tensor | None]:
@@ -144,12 +152,12 @@ class Mamba(ScanLayer):
         return convolve(u_BTE, before_BKE, self.conv_KE, self.conv_E, activates=True, backend=backend)
 
     def gates(self, x_BD: Tensor, state: MambaState) -> dict[str, Tensor]:
-        """Return `decay`, the share of each state that is kept, (B, E, N)."""
+        """Return `decay`, the factor a of each state, (B, E, N). It lies in (-1, 1) with `negative=True`."""
         u_BTE = functional.linear(x_BD, self.W_u_ED).unsqueeze(1)
         c_BE = self._convolve(u_BTE, state.inputs_BKE, "reference")[0].squeeze(1)
         p_BE = functional.linear(c_BE, self.W_r_RE) @ self.W_p_RE + self.b_p_E
         step_BE1 = functional.softplus(p_BE).unsqueeze(2)
-        return {"decay": (-step_BE1 * self.A_log_NE.exp().T).exp()}
+        return {"decay": decay(-step_BE1 * self.A_log_NE.exp().T, self.negative)}
 
     def flops_per_step(self) -> int:
         return 4 * self.channels * self.inputs + self._inner_flops()  # (8)
@@ -192,7 +200,7 @@ class Mamba(ScanLayer):
             kind="cell",
             inputs=self.inputs,
             outputs=self.width,
-            sizes=(self.inputs, self.width, E, N, R),
+            sizes=(self.inputs, self.width, E, N, R, int(self.negative)),
             weights=self._weights(),
             workspace=2 * E + 2 * N + R,
             bind=lambda state, batch, *_: bind_tensors(state, MambaState, batch, shapes),
@@ -208,7 +216,13 @@ def widened(x: Tensor, W: Tensor) -> Tensor:
     return x @ W.T.contiguous()
 
 
+def decay(exponent: Tensor, negative: bool) -> Tensor:
+    """Return a of (5a) or (5b) from the exponents Δ A, of any shape."""
+    return 2 * exponent.exp() - 1 if negative else exponent.exp()
+
+
 def recurrence(
+    negative: bool,
     r_BTR: Tensor,
     c_BTE: Tensor,
     z_BTE: Tensor,
@@ -222,6 +236,7 @@ def recurrence(
     """Return s ⊙ silu(z) (B, T, E) of equations (3) to (7) and the states after the last step, by plain torch.
 
     Args:
+        negative: Whether a is that of (5b).
         r_BTR: r.
         c_BTE: c.
         z_BTE: z.
@@ -233,7 +248,7 @@ def recurrence(
     """
     B_BTN, C_BTN = BC_BTM.chunk(2, 2)
     step_BTE = functional.softplus(r_BTR @ W_RE + b_E)  # (3), (4)
-    a_BTNE = (step_BTE.unsqueeze(2) * A_NE).exp()
+    a_BTNE = decay(step_BTE.unsqueeze(2) * A_NE, negative)
     write_BTNE = (step_BTE * c_BTE).unsqueeze(2) * B_BTN.unsqueeze(3)
     states = []
     for a_BNE, write_BNE in zip(a_BTNE.unbind(1), write_BTNE.unbind(1), strict=True):

@@ -248,12 +248,13 @@ class Layer(nn.Module, metaclass=LayerType):
         `state` is the state before the step. It is not changed. An activation has the shape (B, H), (B, N) with one
         value per head, or (B, N, K).
 
-        The names below have a fixed meaning. All but the last lie in [0, 1] if they are to be described as gates:
+        The names below have a fixed meaning. They lie in [0, 1] if they are to be described as gates:
 
         `input`      share of the new value that is written.
         `strength`   another name of `input`, used by matrix memories: the write strength β.
         `forget`     share of the memory that is kept.
-        `decay`      another name of `forget`, used by linear recurrences: the factor of the memory.
+        `decay`      another name of `forget`, used by linear recurrences: the factor of the memory. It may be negative,
+                     down to -1. Its magnitude is the share that is kept.
         `output`     share of the memory that is read.
         `update`     share of the memory that is kept. The new value replaces the rest.
         `attention`  weight of each step that is read, (B, heads, steps), with the current step last.

@@ -1,8 +1,9 @@
 """gates: gate activations, memory of the first element and gradient norms of a trained model on held-out sequences.
 
 A gate's name decides its role. `input` and `strength` are write gates, `forget` and `decay` are hold gates, and
-`output` is a read gate. `update` is a hold gate, and its complement is a write gate. Gates with other names have no
-role, so no metric describes them. Neither has a gate with an activation outside [0, 1], such as a signed factor.
+`output` is a read gate. `update` is a hold gate, and its complement is a write gate. A `decay` may be negative: its
+magnitude holds. Gates with other names have no role, so no metric describes them. Neither has a gate with another
+activation outside [0, 1].
 """
 
 # Shape suffixes: B batch, T time, H units, N sequences, D channels, F features of a state, S stored sequences
@@ -84,7 +85,11 @@ def roles(gates: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
     by_role: dict[tuple[int, str], Tensor] = {}
     for full_name, gate_BTH in gates.items():
         layer, _, name = full_name.partition(".")
-        if gate_BTH.is_complex() or gate_BTH.amin() < -ROUNDING or gate_BTH.amax() > 1 + ROUNDING:
+        if gate_BTH.is_complex():
+            continue
+        if name == "decay":
+            gate_BTH = gate_BTH.abs()
+        if gate_BTH.amin() < -ROUNDING or gate_BTH.amax() > 1 + ROUNDING:
             continue
         gate_BTH = gate_BTH.clamp(0, 1)
         if name == "update":

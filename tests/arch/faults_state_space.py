@@ -17,6 +17,8 @@ FAULTS: list[Fault] = [
             "inputs do not bypass the states": (".squeeze(2) + D_E * c_BTE", ".squeeze(2)"),
             "gate is a sigmoid": ("s_BTE * functional.silu(z_BTE)", "s_BTE * z_BTE.sigmoid()"),
             "states grow": ("self.b_p_E, -self.A_log_NE.exp())", "self.b_p_E, self.A_log_NE.exp())"),
+            "negative decays not shifted": ("2 * exponent.exp() - 1 if", "2 * exponent.exp() if"),
+            "negative decays not doubled": ("2 * exponent.exp() - 1 if", "exponent.exp() - 1 if"),
             "time steps not positive": ("functional.softplus(r_BTR @ W_RE + b_E)", "(r_BTR @ W_RE + b_E)"),
         },
     ),
@@ -42,9 +44,13 @@ FAULTS: list[Fault] = [
         state_space.mamba_decay_is_the_share_that_is_kept,
         {
             "the decay of the gates ignores A": (
-                "(-step_BE1 * self.A_log_NE.exp().T)",
-                "(-step_BE1 * self.D_E[:, None])",
-            )
+                "(-step_BE1 * self.A_log_NE.exp().T, ",
+                "(-step_BE1 * self.D_E[:, None], ",
+            ),
+            "the decay of the gates ignores its sign": (
+                "A_log_NE.exp().T, self.negative)}",
+                "A_log_NE.exp().T, False)}",
+            ),
         },
     ),
     *table(

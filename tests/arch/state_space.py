@@ -46,7 +46,8 @@ def mamba_decay_is_the_share_that_is_kept(spec: str) -> None:
     _, after = layer.step(x_BD, begin)
     _, moved = layer.step(x_BD, begin._replace(h_BNE=begin.h_BNE + 1))
     close((moved.h_BNE - after.h_BNE).mT, decay_BEN)
-    assert (decay_BEN > 0).all() and (decay_BEN < 1).all()
+    assert -1 < decay_BEN.min() < 0 if layer.negative else decay_BEN.min() > 0
+    assert decay_BEN.max() < 1
 
 
 def s4d_equals_its_convolution(spec: str) -> None:
@@ -105,7 +106,8 @@ def random_state(layer: Any) -> Any:
 def attention_form(layer: Any, x_BTD: Tensor, begin: Any) -> tuple[Tensor, Tensor]:
     """Return the outputs (B, T, H) of a Mamba layer and its last states (B, N, E), without a recurrence.
 
-    The state of step t is Σ_(s ≤ t) e^(A Σ_(s < r ≤ t) Δ_r) Δ_s c_s B_s, plus the decayed initial state.
+    The state of step t is Σ_(s ≤ t) a(s, t) Δ_s c_s B_s, plus the decayed initial state. If decays are positive,
+    a(s, t) = e^(A Σ_(s < r ≤ t) Δ_r). Otherwise it is the product of 2 e^(A Δ_r) - 1 over the same steps.
     """
     u_BTE, z_BTE = x_BTD @ layer.W_u_ED.T, x_BTD @ layer.W_z_ED.T
     c_BTE = u_BTE
@@ -117,15 +119,26 @@ def attention_form(layer: Any, x_BTD: Tensor, begin: Any) -> tuple[Tensor, Tenso
     N = len(layer.A_log_NE)
     B_BTN, C_BTN = c_BTE @ layer.W_BC_ME[:N].T, c_BTE @ layer.W_BC_ME[N:].T
     step_BTE = torch.log1p(torch.exp(c_BTE @ layer.W_r_RE.T @ layer.W_p_RE + layer.b_p_E))
-    clock_BTE = step_BTE.cumsum(1)
-    A_EN = -layer.A_log_NE.exp().T
-    past_TS = torch.ones(STEPS, STEPS, dtype=torch.bool).tril()
-    ages_BTSE = (clock_BTE.unsqueeze(2) - clock_BTE.unsqueeze(1)).masked_fill(~past_TS[:, :, None], 0.0)
-    weights_BTSEN = (ages_BTSE.unsqueeze(4) * A_EN).exp() * past_TS[:, :, None, None]
-    h_BTEN = torch.einsum("btsen,bse,bsn->bten", weights_BTSEN, step_BTE * c_BTE, B_BTN)
-    h_BTEN = h_BTEN + (clock_BTE.unsqueeze(3) * A_EN).exp() * begin.h_BNE.mT.unsqueeze(1)
+    exponents_BTEN = -step_BTE.unsqueeze(3) * layer.A_log_NE.exp().T
+    decays_BTSEN = torch.stack([_decays_since(exponents_BTEN[:, : t + 1], layer.negative) for t in range(STEPS)], 1)
+    h_BTEN = torch.einsum("btsen,bse,bsn->bten", decays_BTSEN[:, :, 1:], step_BTE * c_BTE, B_BTN)
+    h_BTEN = h_BTEN + decays_BTSEN[:, :, 0] * begin.h_BNE.mT.unsqueeze(1)
     s_BTE = torch.einsum("bten,btn->bte", h_BTEN, C_BTN) + layer.D_E * c_BTE
     return (s_BTE * z_BTE * torch.sigmoid(z_BTE)) @ layer.W_y_HE.T, h_BTEN[:, -1].mT
+
+
+def _decays_since(exponents_BTEN: Tensor, negative: bool) -> Tensor:
+    """Return what remains of a state after these steps, (B, S, E, N): of the initial one, then of each step's write.
+
+    What the steps that follow will write, up to `STEPS`, remains as 0.
+    """
+    T = exponents_BTEN.shape[1]
+    if negative:
+        factors = (2 * exponents_BTEN.exp() - 1).unbind(1)
+        after = [math.prod(factors[s:], start=torch.ones_like(factors[0])) for s in range(T + 1)]
+    else:
+        after = [exponents_BTEN[:, s:].sum(1).exp() for s in range(T + 1)]
+    return functional.pad(torch.stack(after, 1), (0, 0, 0, 0, 0, STEPS - T))
 
 
 def convolution_form(layer: Any, x_BTH: Tensor, begin: Any) -> Tensor:

@@ -68,6 +68,7 @@ SPECS = (
     "mlstm:heads=4",
     "rwkv7:heads=1",
     "mamba:conv=0,expand=1,states=3",
+    "mamba:negative=True",
     "s4d:states=2",
     "tcn:kernel=2,weight_norm=False",
     "tcn:kernel=3,dilation=3",

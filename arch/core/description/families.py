@@ -154,7 +154,10 @@ NOTES: Mapping[str, str] = {
         "The complex factors do not depend on the input, so a layer is a long convolution. It counts steps modulo n, "
         "but cannot select what to keep."
     ),
-    "mamba": "The input chooses Δ, and the factors exp(Δ A) lie in (0, 1): selection and reset, but no parity.",
+    "mamba": (
+        "The input chooses Δ, and the factors exp(Δ A) lie in (0, 1): selection and reset, but no parity. "
+        "`negative=True` allows factors down to -1."
+    ),
     "rg_lru": "The factors lie in (0, 1) and depend on the input: selection and reset, but no parity.",
     "linear_attention": "It only adds: nothing is forgotten, and the normaliser averages over all steps.",
     "ret_net": "Each head forgets at its own fixed rate, whatever the input.",

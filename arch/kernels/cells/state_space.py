@@ -25,9 +25,15 @@ def rate(A_log):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def decay(step, A):  # type: ignore[no-untyped-def]
-    """Return e^(Δ A) of (5) of `mamba` from Δ and A log₂ e. A is negative, and Δ is positive."""
-    return exp2(larger(step * A, splat(MIN_EXPONENT)))
+def decay(step, A, least):  # type: ignore[no-untyped-def]
+    """Return a of (5) of `mamba`, which lies in (`least`, 1).
+
+    Args:
+        step: Δ, which is positive.
+        A: A log₂ e, which is negative.
+        least: 0 for a = e^(Δ A), or -1 for a = 2 e^(Δ A) - 1.
+    """
+    return fma(exp2(larger(step * A, splat(MIN_EXPONENT))), splat(1.0) - least, least)
 
 
 @njit(forceinline=True)

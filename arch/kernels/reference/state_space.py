@@ -23,7 +23,7 @@ def selective_forward(args: selective_scan.Forward, first: int, last: int, steps
     for t in range(args.T):
         B_BN1, C_BN1 = args.BC[rows, t].unsqueeze(2).chunk(2, 1)
         step_BE, c_BE = functional.softplus(args.low[rows, t] @ args.W + args.bias), args.c[rows, t]  # (1)
-        a_BNE = (step_BE.unsqueeze(1) * args.A).exp()
+        a_BNE = _decay(step_BE.unsqueeze(1) * args.A, args.negative)
         h_BNE = a_BNE * h_BNE + (step_BE * c_BE).unsqueeze(1) * B_BN1  # (2)
         s_BE = (C_BN1 * h_BNE).sum(1) + args.D * c_BE  # (3)
         args.y[rows, t] = s_BE * functional.silu(args.z[rows, t])  # (4)
@@ -39,7 +39,9 @@ def selective_backward(args: selective_scan.Backward, first: int, last: int) -> 
     p_BTE, c_BTE, z_BTE = args.low[rows] @ args.W + args.bias, args.c[rows], args.z[rows]
     step_BTE = functional.softplus(p_BTE)
     B_BTN1, C_BTN1 = args.BC[rows].unsqueeze(3).chunk(2, 2)
-    a_BTNE = (step_BTE.unsqueeze(2) * args.A).exp()
+    exponent_BTNE = step_BTE.unsqueeze(2) * args.A
+    a_BTNE = _decay(exponent_BTNE, args.negative)
+    slope_BTNE = (2 if args.negative else 1) * exponent_BTNE.exp()
     states = [args.h_0[rows]]
     for t in range(args.T):
         states.append(a_BTNE[:, t] * states[-1] + (step_BTE[:, t] * c_BTE[:, t]).unsqueeze(1) * B_BTN1[:, t])
@@ -54,7 +56,7 @@ def selective_backward(args: selective_scan.Backward, first: int, last: int) -> 
         dC_BN = (ds_BE.unsqueeze(1) * after_BNE).sum(2)
         dw_BE = (dh_BNE * B_BTN1[:, t]).sum(1)  # (7)
         dB_BN = (dh_BNE * (step_BE * c_BE).unsqueeze(1)).sum(2)
-        de_BNE = dh_BNE * before_BNE * a_BTNE[:, t]  # (8)
+        de_BNE = dh_BNE * before_BNE * slope_BTNE[:, t]  # (8)
         args.sums[:N] += (de_BNE * step_BE.unsqueeze(1)).sum(0)
         d_step_BE = (de_BNE * args.A).sum(1) + dw_BE * c_BE  # (9)
         args.d_c[rows, t] = dw_BE * step_BE + ds_BE * args.D
@@ -104,6 +106,11 @@ def structured_backward(args: structured_scan.Backward, first: int, last: int) -
         dh_BNH = a_NH.conj() * dh_BNH  # (8)
     args.d_real[rows], args.d_imag[rows] = dh_BNH.real, dh_BNH.imag
     args.sums[: 4 * N] += torch.cat([d_a_NH.real, d_a_NH.imag, d_C_NH.real, d_C_NH.imag])
+
+
+def _decay(exponent: Tensor, negative: bool) -> Tensor:
+    """Return a of `selective_scan` (2) from the exponents Δ A, of any shape."""
+    return 2 * exponent.exp() - 1 if negative else exponent.exp()
 
 
 def _silu_slope(x: Tensor) -> Tensor:

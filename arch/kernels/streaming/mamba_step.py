@@ -22,11 +22,12 @@ STATES, INPUTS = 0, 1
 
 
 @njit
-def _update(E, N, R, weights, h_at, low, BC, c, z, B):  # type: ignore[no-untyped-def]
+def _update(E, N, R, negative, weights, h_at, low, BC, c, z, B):  # type: ignore[no-untyped-def]
     """Compute Δ by (3) and (4), update the states by (5), and replace c (B, E) with s silu(z) of (6) and (7).
 
     Args:
         E, N, R: Number of channels, of states per channel, and of numbers of r.
+        negative: Whether decays lie in (-1, 1).
         weights: Addresses of the weights.
         h_at: Address of the states (B, N, E), updated in place.
         low, BC, c, z: Arrays of r (B, R), of B and C (B, 2N), of c and z (B, E).
@@ -34,6 +35,7 @@ def _update(E, N, R, weights, h_at, low, BC, c, z, B):  # type: ignore[no-untype
     """
     A_log, skip, h = floats(weights[A_LOG]), floats(weights[SKIP]), floats(h_at)
     W_p, biases = floats(weights[W_P]), floats(weights[B_P])
+    least = splat(-1.0 if negative else 0.0)
     for e in range(0, E, LANES):
         count = E - e
         for b in range(B):
@@ -45,7 +47,7 @@ def _update(E, N, R, weights, h_at, low, BC, c, z, B):  # type: ignore[no-untype
             write, s = step * value, load_first(skip, e, count) * value
             for n in range(N):
                 place, of_B = (b * N + n) * E + e, b * 2 * N + n
-                kept = decay(step, rate(load_first(A_log, n * E + e, count)))
+                kept = decay(step, rate(load_first(A_log, n * E + e, count)), least)
                 h_n = fma(kept, load_first(h, place, count), write * splat(BC[of_B]))  # (5)
                 store_first(h, place, count, h_n)
                 s = fma(h_n, splat(BC[of_B + N]), s)  # (6)
@@ -69,5 +71,5 @@ def mamba_step(record, x_at, y_at, workspace, B):  # type: ignore[no-untyped-def
             store_first(c, at, B * E - at, silu(load_first(c, at, B * E - at)))
     apply(floats(weights[W_BC]), 0, 0, 2 * N, E, c, 0, E, B, BC, 0, 2 * N, False)
     apply(floats(weights[W_R]), 0, 0, R, E, c, 0, E, B, low, 0, R, False)
-    _update(E, N, R, weights, state[STATES], low, BC, c, z, B)
+    _update(E, N, R, sizes[5], weights, state[STATES], low, BC, c, z, B)
     apply(floats(weights[W_Y]), 0, 0, H, E, c, 0, E, B, y, 0, H, False)  # (7)

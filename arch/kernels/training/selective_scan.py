@@ -1,7 +1,7 @@
 """The selective scan: equations (4) to (6) of `arch/mamba.py` over a whole sequence, and their derivatives.
 
     Δ  = softplus(p),  p = W r + b,  w = Δ c                             (1)
-    h' = a h + w B,    a = e^(Δ A)                                       (2)  for each state of each channel
+    h' = a h + w B,    a = e^(Δ A), or 2 e^(Δ A) - 1                      (2)  for each state of each channel
     s  = Σ C h' + D c                                                    (3)  over the states of a channel
     y  = s silu(z)                                                       (4)
 
@@ -10,7 +10,7 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     ds = dy silu(z),  dz = dy s silu'(z),  dD = Σ ds c                   (5)  over steps and batch
     dh ← dh + ds C,   dC = Σ ds h'                                       (6)  over channels
     dw = Σ dh B,      dB = Σ dh w                                        (7)  over states; over channels
-    de = dh h a,      dA = Σ de Δ                                        (8)  e is the exponent Δ A
+    de = dh h a, or dh h (a + 1);  dA = Σ de Δ                           (8)  e is the exponent Δ A
     dΔ = Σ de A + dw c,  dc = dw Δ + ds D,  dp = dΔ σ(p)                 (9)  over states
     dh ← dh a                                                            (10)
     db = Σ dp,  dW = Σ dp r,  dr = Σ W dp                                (11)  over steps and batch; over channels
@@ -66,6 +66,7 @@ class Forward(NamedTuple):
         y: y, (B, T, E), written.
         stored: Receives the state after each chunk but the last one, (B, S, N, E), if `saves` is true.
         saves: Whether to write `stored`.
+        negative: Whether a lies in (-1, 1), by the second form of (2).
         T, E, N, R: Steps, channels, states per channel, rank.
     """
 
@@ -81,6 +82,7 @@ class Forward(NamedTuple):
     y: Tensor
     stored: Tensor
     saves: bool
+    negative: bool
     T: int
     E: int
     N: int
@@ -98,6 +100,7 @@ class Backward(NamedTuple):
         d_h: Gradient of the last state (B, N, E). Receives that of the initial state.
         d_low, d_c, d_z, d_BC: Gradients of `low`, `c`, `z` and `BC`, written.
         sums: Gradients of A (N), D (1), W (R) and b (1), (N + R + 2, E), added to. `sum_rows` sets it for each share.
+        negative: As for `Forward`.
         T, E, N, R: Steps, channels, states per channel, rank.
     """
 
@@ -118,6 +121,7 @@ class Backward(NamedTuple):
     d_z: Tensor
     d_BC: Tensor
     sums: Tensor | None
+    negative: bool
     T: int
     E: int
     N: int
@@ -172,7 +176,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     A, BC, D, states, stored = floats(args.A), floats(args.BC), floats(args.D), floats(args.h), floats(args.stored)
     chunks = (T - 1) // CHUNK
     rates, h = np.zeros(N * LANES, np.float32), np.zeros(N * LANES, np.float32)
-    W_here = np.zeros(R * LANES, np.float32)
+    W_here, least = np.zeros(R * LANES, np.float32), splat(-1.0 if args.negative else 0.0)
     for e in range(0, E, LANES):
         count, skip, bias = E - e, load_first(D, e, E - e), load_first(biases, e, E - e)
         copy_states(W, e, E, count, R, W_here, 0, LANES)
@@ -186,7 +190,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 write, s = step * value, skip * value
                 for n in range(N):
                     place = n * LANES
-                    h_n = fma(decay(step, load(rates, place)), load(h, place), write * splat(BC[B_at + n]))  # (2)
+                    kept = decay(step, load(rates, place), least)
+                    h_n = fma(kept, load(h, place), write * splat(BC[B_at + n]))  # (2)
                     store(h, place, h_n)
                     s = fma(h_n, splat(BC[B_at + N + n]), s)  # (3)
                 store_first(y, at, count, s * silu(load_first(z, at, count)))  # (4)
@@ -226,6 +231,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_B, d_C = np.zeros(CHUNK * width, np.float32), np.zeros(CHUNK * width, np.float32)
     W_here, d_W = np.zeros(R * LANES, np.float32), np.zeros(R * LANES, np.float32)
     d_r, ones = np.zeros(CHUNK * R * LANES, np.float32), np.ones(LANES, np.float32)
+    least = splat(-1.0 if args.negative else 0.0)
     for b in range(first, last):
         for chunk in range(chunks, -1, -1):
             begin = chunk * CHUNK
@@ -250,7 +256,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     write, total = step * value, skip * value
                     for n in range(N):
                         place = k * width + n * LANES
-                        kept = decay(step, load(rates, n * LANES))
+                        kept = decay(step, load(rates, n * LANES), least)
                         h_n = fma(kept, load(h, place), write * splat(BC[B_at + n]))
                         store(a, place, kept)
                         store(h, place + width, h_n)
@@ -277,7 +283,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store(d_B, place, fma(dh, write, load(d_B, place)))
                         before = dh * kept  # (10)
                         store(d_state, of_n, before)
-                        exponent = before * load(h, place)  # (8)
+                        exponent = fma(-least, dh, before) * load(h, place)  # (8)
                         store(d_A, of_n, fma(exponent, step, load(d_A, of_n)))
                         d_step = fma(exponent, load(rates, of_n), d_step)
                     d_step = fma(d_write, value, d_step * splat(LN_2))  # (9)
@@ -310,7 +316,7 @@ class Scan(torch.autograd.Function):
     """The map from r, c, z, W, b, A, B and C, D and h_0 to y (B, T, E) and h_T (B, N, E). `scan` lists their shapes."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, negative: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         r_BTR, c_BTE, z_BTE, W_RE, bias_E, A_NE, BC_BTM, D_E, h_BNE = inputs
         (B, T, E), N, R = c_BTE.shape, len(A_NE), len(W_RE)
         y_BTE, last_BNE = c_BTE.new_empty(B, T, E), h_BNE.clone(memory_format=CONTIGUOUS)
@@ -328,13 +334,14 @@ class Scan(torch.autograd.Function):
             y=y_BTE,
             stored=stored_BSNE,
             saves=saves,
+            negative=negative,
             T=T,
             E=E,
             N=N,
             R=R,
         )
         run_rows(forward_rows, arguments, B, B * T * E * N)
-        ctx.reference = reference
+        ctx.reference, ctx.negative = reference, negative
         ctx.save_for_backward(*inputs, stored_BSNE)
         return y_BTE, last_BNE
 
@@ -343,7 +350,7 @@ class Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, stored_BSNE = ctx.saved_tensors
         if needs_reference(*gradients):
-            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
+            return None, None, None, *reference_gradients(ctx.reference, inputs, gradients)
         r_BTR, c_BTE, z_BTE, W_RE, bias_E, A_NE, BC_BTM, D_E, h_BNE = inputs
         (B, T, E), N, R = c_BTE.shape, len(A_NE), len(W_RE)
         d_h_BNE = gradients[1].clone(memory_format=CONTIGUOUS)
@@ -367,6 +374,7 @@ class Scan(torch.autograd.Function):
             d_z=d_z_BTE,
             d_BC=d_BC_BTM,
             sums=None,
+            negative=ctx.negative,
             T=T,
             E=E,
             N=N,
@@ -375,16 +383,19 @@ class Scan(torch.autograd.Function):
         sums = sum_rows(backward_rows, arguments, B, 3 * B * T * E * N, (N + R + 2, E))
         d_A_NE, d_D_1E, d_W_RE, d_bias_1E = sums.split([N, 1, R, 1])
         of_inputs = (d_r_BTR, d_c_BTE, d_z_BTE, d_W_RE, d_bias_1E[0], d_A_NE, d_BC_BTM, d_D_1E[0], d_h_BNE)
-        return None, None, *of_inputs
+        return None, None, None, *of_inputs
 
 
-def scan(reference: Reference, *inputs: Tensor) -> tuple[Tensor, ...]:
+def scan(reference: Reference, negative: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Return y (B, T, E) and the last state (B, N, E), by `Scan`.
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
+        negative: Whether a lies in (-1, 1), by the second form of (2).
         inputs: r (B, T, R), c and z (B, T, E), transposed W (R, E), b (E,), A (N, E), B then C (B, T, 2N), D (E,) and
             h_0 (B, N, E).
     """
-    outputs: tuple[Tensor, ...] = Scan.apply(reference, needs_gradients(*inputs), *inputs)  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = Scan.apply(  # type: ignore[no-untyped-call]
+        reference, needs_gradients(*inputs), negative, *inputs
+    )
     return outputs

@@ -69,7 +69,7 @@ BLOCKS = {
     "transformer:expansion=0": 12,
     "transformer:conv=4,expansion=2": 12,
     "mamba:backend=reference": 9,
-    "mamba:block=bare,conv=0,expand=3,states=5,backend=reference": 17,
+    "mamba:block=bare,conv=0,expand=3,states=5,negative=True,backend=reference": 17,
     "mamba:block=bare,backend=reference": 7,
     "s4d:states=6,backend=reference": 7,
 }

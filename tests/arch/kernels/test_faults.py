@@ -67,7 +67,8 @@ FAULTS = [
     Fault(
         "training.residual_mlp", "scale, gain, True, d_z", "scale, gain, False, d_z", "transformer", ("training.mlp",)
     ),
-    Fault("training.selective_scan", "exponent = before * load(h, place)", "exponent = dh * load(h, place)", "mamba"),
+    Fault("training.selective_scan", "fma(-least, dh, before)", "dh", "mamba"),
+    Fault("training.selective_scan", "fma(-least, dh, before)", "before", "mamba:states=17,negative=True"),
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
     Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
 ]

@@ -31,8 +31,8 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_selective_scan(shape: Shape) -> None:
+@pytest.mark.parametrize(("shape", "negative"), [*((shape, False) for shape in SHAPES), (SHAPES[-1], True)], ids=str)
+def test_selective_scan(shape: Shape, negative: bool) -> None:
     T, B, E, N, *share = shape
     draw, chunks = random(2), (T - 1) // CHUNK
     values: dict[str, Any] = {name: draw(B, T, E) for name in ("c", "z", "y", "d_y", "d_c", "d_z")}
@@ -41,6 +41,7 @@ def test_selective_scan(shape: Shape) -> None:
     R = max(1, E // 2)
     values |= {"low": draw(B, T, R), "d_low": draw(B, T, R), "W": draw(R, E) / R**0.5, "bias": draw(E), "R": R}
     values |= {"stored": draw(B, chunks, N, E), "sums": draw(N + R + 2, E), "saves": True, "T": T, "E": E, "N": N}
+    values["negative"] = negative
     forward = selected(selective_scan.Forward, values)
     written = "h y stored" if chunks else "h y"
     agree(selective_scan.forward_rows, plain.selective_forward, forward, (share[0], share[1]), written, CHUNK)

@@ -17,7 +17,14 @@ from arch.kernels.training.selective_scan import CHUNK
 from tests.arch.kernels.test_stream import compiled_stream
 from tests.arch.kernels.test_streaming import CHANGES, assert_close, by_equations, compiled, inputs, model_of
 
-SPECS = ["mamba", "mamba:conv=0,expand=1,states=3", "mamba:states=17", "s4d", "s4d:states=2", "s4d:states=34"]
+SPECS = [
+    "mamba",
+    "mamba:conv=0,expand=1,states=3",
+    "mamba:states=17,negative=True",
+    "s4d",
+    "s4d:states=2",
+    "s4d:states=34",
+]
 SIZES = [(1, 1, 1), (2, 2, 16), (3, 1, 5), (2, 3, 17), (1, CHUNK, 24), (3, CHUNK + 1, 33), (9, 2 * CHUNK + 5, 8)]
 """Batch, steps and width. Some fill whole vectors and chunks, others are slightly smaller or larger."""
 RELATIVE_TOLERANCE = 2e-5

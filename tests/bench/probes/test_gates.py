@@ -149,6 +149,13 @@ def test_update_gate_is_a_hold_gate_and_its_complement_a_write_gate() -> None:
     assert roles[0, "write"].flatten().tolist() == [0.75, 0.5]
 
 
+def test_a_negative_decay_holds_with_its_magnitude() -> None:
+    decay_BTH = torch.tensor([[[-0.5], [0.25]]])
+    roles = gates.roles({"0.decay": decay_BTH, "0.input": decay_BTH, "1.decay": 3 * decay_BTH, "2.forget": decay_BTH})
+    assert set(roles) == {(0, "hold")}, "a share is not negative, and no factor exceeds 1"
+    assert roles[0, "hold"].flatten().tolist() == [0.5, 0.25]
+
+
 @pytest.mark.parametrize("name", arch.names())
 @pytest.mark.parametrize("rule", ["sum", "equal"])
 def test_every_architecture_can_be_measured(name: str, rule: str) -> None:
