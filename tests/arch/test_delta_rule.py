@@ -48,9 +48,10 @@ def test_only_negative_allows_transitions_with_negative_eigenvalues(spec: str) -
     assert max(standard.abs().max(), negative.abs().max()) < 1 + 1e-9
 
 
-def test_two_householders_can_rotate_a_memory() -> None:
+@pytest.mark.parametrize("name", ["delta_net", "gated_delta_net"])
+def test_two_householders_can_rotate_a_memory(name: str) -> None:
     """Check that a product of two reflections has complex eigenvalues, which one reflection never has."""
-    eigenvalues = transition_eigenvalues("delta_net:negative=True,householders=2")
+    eigenvalues = transition_eigenvalues(f"{name}:negative=True,householders=2")
     assert eigenvalues.imag.abs().max() > 0.1
     assert eigenvalues.abs().max() < 1 + 1e-9
 
@@ -73,6 +74,7 @@ def test_a_strength_of_one_replaces_what_the_memory_holds_for_a_key() -> None:
         ("delta_net:householders=0", 8, "householders must be at least 1 step per token, not 0"),
         ("delta_net:heads=0", 8, "heads must be at least 1, not 0"),
         ("delta_net:heads=3", 8, "width 8 is not a multiple of 3, as required by 3 heads; try width 6 or 9"),
+        ("gated_delta_net:householders=0", 8, "householders must be at least 1 step per token, not 0"),
         ("gated_delta_net:heads=0", 8, "heads must be at least 1, not 0"),
         ("mlstm:heads=3", 8, "width 8 is not a multiple of 3, as required by 3 heads; try width 6 or 9"),
         ("rwkv7:heads=-1", 8, "heads must be at least 1, not -1"),
