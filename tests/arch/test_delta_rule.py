@@ -121,6 +121,28 @@ def test_the_output_of_mlstm_does_not_depend_on_the_unit_of_its_memory() -> None
         close(layer.scan(x_BTD, other)[0], expected)
 
 
+def test_the_gates_of_mlstm_do_not_depend_on_its_stabiliser() -> None:
+    layer = layer_of("mlstm")
+    x_BD, memory, m = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, 4, 5, seed=4), reals(BATCH, 2, seed=5)
+    state = layer.init_state(BATCH)._replace(memory_BNKV=memory, stabiliser_BN=m)
+    gates = layer.gates(x_BD, state)
+    for shift in (-3.0, 5.0):
+        other = state._replace(memory_BNKV=memory * math.exp(-shift), stabiliser_BN=m + shift)
+        close(layer.gates(x_BD, other), gates)
+
+
+def test_the_forget_gate_of_mlstm_is_the_share_that_its_memory_keeps() -> None:
+    """Check it without the stabiliser, in which the memory is exp(m) C."""
+    layer = layer_of("mlstm")
+    x_BD, m_BN, change = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, seed=5), reals(BATCH, 2, 4, 5, seed=6)
+    state = layer.init_state(BATCH)._replace(stabiliser_BN=m_BN)
+    _, after = layer.step(x_BD, state)
+    _, moved = layer.step(x_BD, state._replace(memory_BNKV=change))
+    kept = (moved.memory_BNKV - after.memory_BNKV) * after.stabiliser_BN.exp()[..., None, None]
+    forget_BN = layer.gates(x_BD, state)["forget"][:, ::4]
+    close(kept, forget_BN[..., None, None] * m_BN.exp()[..., None, None] * change)
+
+
 @pytest.mark.parametrize("scale", [0.0, 300.0, -300.0])
 @pytest.mark.parametrize("gate", [0, 1], ids=["input", "forget"])
 def test_mlstm_is_finite_for_extreme_gates(scale: float, gate: int) -> None:
