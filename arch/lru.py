@@ -168,6 +168,10 @@ class LRU(DiagonalLayer):
         re_BN, im_BN = h_BM.chunk(2, 1)
         return self.read(h_TBM, self.D_H * x_TBD), LRUState(re_BN.contiguous(), im_BN.contiguous())
 
+    def gates(self, x_BD: Tensor, state: LRUState) -> dict[str, Tensor]:
+        """Return |a| as `decay`, (B, N). It is the same at every step."""
+        return {"decay": torch.exp(-self.nu_N.exp()).expand(len(x_BD), -1)}  # (1)
+
     def streaming_spec(self) -> StreamingSpec | None:
         from arch.kernels.streaming.record import LayerStep
 

@@ -120,6 +120,11 @@ class S4D(ScanLayer):
             mixed_BTH, *after = recurrence(*inputs)
         return functional.glu(functional.linear(mixed_BTH, self.W_GH, self.b_G), 2), S4DState(*after)  # (4)
 
+    def gates(self, x_BD: Tensor, state: S4DState) -> dict[str, Tensor]:
+        """Return |a| as `decay`, (B, H, N / 2). It is the same at every step."""
+        decay_HN = (-self.step_log_H.exp() * self.A_log_NH.exp()).exp().T  # (1)
+        return {"decay": decay_HN.expand(len(x_BD), -1, -1)}
+
     def flops_per_step(self) -> int:
         return 4 * self.width * self.pairs + 4 * self.width**2  # (5)
 
