@@ -21,7 +21,8 @@ from reports.html.figure_files import write_figures
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
 from reports.text.budgets import planned_misses
-from reports.text.claims import LedgerRow, ledger
+from reports.text.claims import LedgerFinding, LedgerRow, ledger
+from reports.text.claims import summary as ledger_summary
 from reports.text.needs import answer_needs
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Figure",
     "Health",
     "LeaderboardRow",
+    "LedgerFinding",
     "LedgerRow",
     "MissingLibrary",
     "Needs",
@@ -47,6 +49,7 @@ __all__ = [
     "latency",
     "leaderboard",
     "ledger",
+    "ledger_summary",
     "memory_frontier",
     "page",
     "planned_misses",

@@ -24,6 +24,8 @@ SELECTION_LOSS = 0.01
 
 The task `text` needs this margin, because its best answers are chosen among thousands of pairs of characters.
 """
+MAX_STRATEGY_NAME = 40
+"""Maximum length of the name of a partial strategy in characters. Figures have no room for more."""
 MAX_SUMMARY = 120
 """Maximum length of the summary of a task in characters."""
 
@@ -127,7 +129,10 @@ def scores(example: TaskExample) -> None:
 
 
 def reference_scores(example: TaskExample) -> None:
-    """Check that chance, the memoryless baseline, both losses and the collision probability are in valid ranges."""
+    """Check that chance, the memoryless baseline, both losses and the collision probability are in valid ranges.
+
+    The same is checked for the partial strategies.
+    """
     task, length = example.task, example.length
     chance, memoryless, collision = task.chance(length), task.memoryless_score(length), task.collision(length)
     if not 0 < chance <= 1:
@@ -143,6 +148,28 @@ def reference_scores(example: TaskExample) -> None:
         raise CheckFailed(f"memoryless_loss is {memoryless_loss}, which is above constant_loss ({constant})")
     if not 0 <= collision <= 1:
         raise CheckFailed(f"collision is {collision}, which is not in [0, 1]")
+    _check_strategies(task.strategies(length))
+
+
+def _check_strategies(strategies: object) -> None:
+    if not isinstance(strategies, list | tuple) or not all(isinstance(each, tasks.Strategy) for each in strategies):
+        raise CheckFailed(f"strategies returns {strategies!r:.80}, not a list of tasks.Strategy")
+    for index, strategy in enumerate(strategies):
+        name, score, loss = strategy.name, strategy.score, strategy.loss
+        if not name or len(name) > MAX_STRATEGY_NAME or any(name == other.name for other in strategies[:index]):
+            raise CheckFailed(
+                f"a strategy has the name {name!r}; give each one a name of its own, of at most "
+                f"{MAX_STRATEGY_NAME} characters"
+            )
+        if score is None and loss is None:
+            raise CheckFailed(f"strategy {name!r} has neither a score nor a loss; give at least one")
+        if score is not None and not 0 <= score <= 1:
+            raise CheckFailed(f"the score of strategy {name!r} is {score}, which is not in [0, 1]")
+        for quantity, value in (("loss", loss), ("error", strategy.error)):
+            if value is not None and not 0 <= value < math.inf:
+                raise CheckFailed(
+                    f"the {quantity} of strategy {name!r} is {value}, which is not a finite number of at least 0"
+                )
 
 
 def determinism(example: TaskExample) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, reference_lines, score_axis
+from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, score_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import (
     PALE,
@@ -19,6 +19,7 @@ from reports.figures.drawing.canvas import (
     plot_styles,
     positions_axis,
 )
+from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
 from reports.format import numbers
 from results import Record, RunFile
 
@@ -66,8 +67,8 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "
                 "chance or at the memoryless baseline shows no memory by its score; its loss may show some."
-                + BACKGROUND
-                * (len(bands) > 1)
+                + strategies_explained(scored)
+                + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
         )

@@ -17,8 +17,9 @@ from reports.analysis.streaming.step_costs import (
     step_costs,
 )
 from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, reference_lines, score_axis, time_axis
+from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, score_axis, time_axis
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
 from reports.format import numbers
 from reports.text.streaming import CALLED, HOLLOW_MARKERS
 from results import Record, RunFile
@@ -95,8 +96,8 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
             how_to_read=(
                 "Up and to the left is better: a higher score for a cheaper step. A larger marker means a larger state "
                 "of a stream, on a logarithmic scale. Vertical bars are 95% intervals over seeds."
-                + HOLLOW_MARKERS
-                * any(timing == "interpreted" for timing in timings.values())
+                + strategies_explained(groups)
+                + HOLLOW_MARKERS * any(timing == "interpreted" for timing in timings.values())
             ),
             headed=False,
         )

@@ -14,12 +14,20 @@ from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL
 from reports.figures.drawing.canvas import (
     INK,
+    PALE,
     Figure,
     PlotStyle,
     empty_figure,
     figure_style,
     finish_figure,
     plot_styles,
+)
+from reports.figures.drawing.reference_lines import (
+    CHANCE_DASH,
+    MEMORYLESS_DASH,
+    STRATEGY_DASH,
+    strategies_explained,
+    strategy_scores,
 )
 from reports.format import numbers
 from results import ReferenceScores
@@ -75,7 +83,7 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
             how_to_read=(
                 "Markers are means over seeds with 95% intervals, and dots are single seeds. The dotted line is "
                 "chance and the dashed line is the memoryless baseline. A model whose score stays at these lines "
-                "shows no memory by its score; its loss may show some."
+                "shows no memory by its score; its loss may show some." + strategies_explained(scored)
             ),
         )
 
@@ -97,9 +105,11 @@ def _draw_panel(axes: Axes, rivals: Sequence[Group], middles: dict[str, float], 
 def _draw_reference(axes: Axes, reference: ReferenceScores | None) -> None:
     if reference is None:
         return
-    axes.axvline(reference.chance, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
+    axes.axvline(reference.chance, color=INK, linewidth=0.9, linestyle=CHANCE_DASH, zorder=1)
     if no_memory_score(reference) > reference.chance:
-        axes.axvline(no_memory_score(reference), color=INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        axes.axvline(no_memory_score(reference), color=INK, linewidth=0.9, linestyle=MEMORYLESS_DASH, zorder=1)
+    for score in strategy_scores(reference).values():
+        axes.axvline(score, color=PALE, linewidth=0.9, linestyle=STRATEGY_DASH, zorder=1)
 
 
 def _describe(group: Group) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import banded_grid, reference_lines, score_axis
+from reports.figures.drawing.axes import banded_grid, score_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, plot_styles
+from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
 from reports.format import numbers
 from results import Convergence, Record, RunFile, Training
 
@@ -70,7 +71,9 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
             how_to_read=(
                 f"{seeds}. Means leave out seeds that diverged. A seed that stopped early because it solved the task "
                 "or plateaued keeps its last score in the mean. A cross marks the step at which a seed diverged. A "
-                "triangle marks the end of a seed that was still learning." + BACKGROUND * (len(bands) > 1)
+                "triangle marks the end of a seed that was still learning."
+                + strategies_explained(groups)
+                + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
         )

@@ -148,7 +148,8 @@ def _omitted(data: PageData) -> Values | None:
 
 def _claims(data: PageData) -> Values | None:
     rows = ledger(data.run, data.records)
-    return {"rows": rows, "summary": summary(rows)} if rows else None
+    has_published = any(row.published for row in rows)
+    return {"rows": rows, "summary": summary(rows), "has_published": has_published} if rows else None
 
 
 def _inside(data: PageData) -> Values | None:

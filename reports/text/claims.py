@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -36,12 +36,16 @@ class LedgerRow:
     name: str
     text: str
     source: str
+    published: str
+    """The published value with its spread, such as `0.525 ± 0.02`; empty if the claim states none."""
+    remarks: tuple[str, ...]
+    """Sentences on the comparison: how our protocol differs, why there is no verdict, and what was tried."""
     measured: str
     """The measured quantity."""
     rule: str
-    """The bounds that the value must satisfy, such as `at least 0.9`."""
+    """The bounds that the value must satisfy, such as `at least 0.9`; empty if it is not comparable."""
     verdict: str
-    """`reproduced`, `not reproduced`, `depends on …`, `undecided` or `not measured`."""
+    """`reproduced`, `not reproduced`, `depends on …`, `undecided`, `not comparable` or `not measured`."""
     kind: str
     """The verdict without the factors that it depends on."""
     doubt: str
@@ -69,6 +73,7 @@ def summary(rows: Sequence[LedgerRow]) -> str:
         "not reproduced": "not reproduced",
         "depends on": "depending on the condition",
         "undecided": "undecided",
+        "not comparable": "not comparable",
         "not measured": "not measured",
     }
     counts = ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind])
@@ -82,7 +87,9 @@ def _row(entry: Entry) -> LedgerRow:
     return LedgerRow(
         name=claim.name,
         text=claim.text,
-        source=_source(claim),
+        source=claim.source,
+        published=_published(claim),
+        remarks=tuple(_remarks(claim)),
         measured=claim.what,
         rule=claim.rule,
         verdict=f"{entry.verdict} {entry.depends_on}".strip(),
@@ -103,12 +110,19 @@ def _row(entry: Entry) -> LedgerRow:
     )
 
 
-def _source(claim: Claim) -> str:
-    """Return the source with the published value and its spread, and with the differences from its protocol."""
-    published = "" if claim.published is None else f"; published: {claim.published:g}"
-    spread = "" if claim.spread is None else f" ± {claim.spread:g}"
-    differs = f"; our protocol differs: {claim.differs}" if claim.differs else ""
-    return f"{claim.source}{published}{spread}{differs}"
+def _published(claim: Claim) -> str:
+    if claim.published is None:
+        return ""
+    return _number(claim.published, claim) + ("" if claim.spread is None else f" ± {claim.spread:g}")
+
+
+def _remarks(claim: Claim) -> Iterator[str]:
+    if claim.differs:
+        yield f"Our protocol differs: {claim.differs}."
+    if claim.not_comparable:
+        yield f"Not comparable: {claim.not_comparable}."
+    if claim.tried:
+        yield f"Tried: {claim.tried}."
 
 
 def _doubt(entry: Entry) -> str:

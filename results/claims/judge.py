@@ -27,7 +27,7 @@ from results.statistics.convergence import convergence
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
 from results.statistics.sampling_error import interval_of_difference, interval_of_scores
 
-Verdict = Literal["reproduced", "not reproduced", "depends on", "undecided", "not measured"]
+Verdict = Literal["reproduced", "not reproduced", "depends on", "undecided", "not comparable", "not measured"]
 Factors = dict[str, str]
 """Values of factors that a result may depend on, by name, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
 MAX_FACTORS = 3
@@ -125,6 +125,8 @@ def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> E
     decided = [finding for finding in measured if not finding.learning]
     if not measured:
         verdict = "not measured"
+    elif claim.not_comparable:
+        verdict = "not comparable"
     elif len(decided) < len(measured) and len({finding.holds for finding in decided}) < 2:
         verdict = "undecided"
     elif all(finding.holds for finding in decided):
@@ -240,7 +242,7 @@ def _learning(claim: Claim, pairs: Sequence[tuple[Record | None, Record | None]]
         pairs: The record of each seed, with the record that it is compared with.
         is_self_compared: Whether the claim compares no cases.
     """
-    if is_self_compared and claim.against is not None:
+    if claim.not_comparable or (is_self_compared and claim.against is not None):
         return ""
     measured = [(own, base) for own, base in pairs if _compared(claim, own, base) is not None]
     parts = []

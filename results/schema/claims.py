@@ -98,7 +98,8 @@ class Against(Strict):
 class Claim(Strict):
     """A claim with its source and bounds.
 
-    The claim holds in a condition if the mean over seeds lies within the bounds. At least one bound must be set.
+    The claim holds in a condition if the mean over seeds lies within the bounds. At least one bound must be set, unless
+    the values are not comparable.
 
     A claim may state the published value instead. Its bounds are then `tolerance` below and above this value. The claim
     also holds if the interval of the mean over seeds overlaps the published one, which is `spread` below and above it.
@@ -122,14 +123,24 @@ class Claim(Strict):
     """Distance of our value from the published one up to which the claim is reproduced."""
     differs: Text = ""
     """How our protocol differs from that of the source, in words; empty if it does not."""
+    not_comparable: Text = ""
+    """Why no verdict can be given although both values are known, in words; empty if there can be one. The claim then
+    has no bounds, and reports show the published value beside ours."""
+    tried: Text = ""
+    """What was tried to reach the published value, with the results, in words; empty if nothing was."""
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:
         if self.at_least is None is self.at_most and self.published is not None and self.tolerance is not None:
             bounds = {"at_least": self.published - self.tolerance, "at_most": self.published + self.tolerance}
             self.__dict__.update(bounds)  # the model is frozen, and this is the end of its construction
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("a claim needs at_least, at_most or both, or published with a tolerance")
+        if self.not_comparable:
+            if (self.at_least, self.at_most, self.tolerance) != (None, None, None):
+                raise ValueError("not_comparable excludes at_least, at_most and tolerance; omit them")
+        elif self.at_least is None and self.at_most is None:
+            raise ValueError(
+                "a claim needs at_least, at_most or both, published with a tolerance, or not_comparable with a reason"
+            )
         if self.published is None and (self.spread is not None or self.tolerance is not None):
             raise ValueError("spread and tolerance belong to a published value; add published, or omit them")
         return self
@@ -168,7 +179,9 @@ class Claim(Strict):
 
     @property
     def rule(self) -> str:
-        """The bounds as text, such as `at least 0.9` or `0.525 ± 0.05, as published`."""
+        """The bounds as text, such as `at least 0.9` or `0.525 ± 0.05, as published`; empty if there are none."""
+        if self.not_comparable:
+            return ""
         if self.published is not None and self.tolerance is not None:
             return f"{self.published:g} ± {self.tolerance:g}, as published"
         if self.at_least is None:

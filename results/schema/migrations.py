@@ -119,6 +119,11 @@ def _from_5(document: Document) -> Document:
     return document | {"reference_scores": [each | {"memory_floor": floor} for each in document["reference_scores"]]}
 
 
+def _from_6(document: Document) -> Document:
+    """Change nothing: version 7 adds fields that version 6 never stored."""
+    return document
+
+
 def _memory_floor_of_5(task: str) -> float | None:
     """Return the memory floor of a task of version 5 by its spec, or None if it has none."""
     spec = Spec.parse_stored(task)
@@ -154,4 +159,11 @@ def _renamed(part: Document, old: str, new: str) -> Document:
     return {new if field == old else field: value for field, value in part.items()}
 
 
-MIGRATIONS: dict[int, Callable[[Document], Document]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
+MIGRATIONS: dict[int, Callable[[Document], Document]] = {
+    1: _from_1,
+    2: _from_2,
+    3: _from_3,
+    4: _from_4,
+    5: _from_5,
+    6: _from_6,
+}

@@ -15,7 +15,7 @@ from results.schema.case import Budget, BudgetKind, Case
 from results.schema.location import LengthRange
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -191,7 +191,7 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[6] = 6
+    schema_version: Literal[7] = 7
     key: Key
     case: Case
     status: Status

@@ -50,7 +50,7 @@ class Environment(Strict):
 class RunFile(Strict):
     """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
-    schema_version: Literal[6] = 6
+    schema_version: Literal[7] = 7
     id: Key
     plan: Name
     plan_digest: Name

@@ -36,10 +36,12 @@ METRICS_OF_4: list[tuple[str, dict[str, int], tuple[float, ...]]] = [
     ("workspace_bytes", {"position": 16}, (128.0,)),
 ]
 METRICS_OF_5 = [*METRICS_OF_4, ("packed_weight_bytes", {"position": 16}, (28_304.0,))]
+METRICS_OF_6 = [*METRICS_OF_5, ("sequences_until_solved", {}, (800.0,))]
 NEW_METRICS: dict[str, list[tuple[str, dict[str, int], tuple[float, ...]]]] = {
     "schema-4": METRICS_OF_4,
     "schema-5": METRICS_OF_5,
-    "schema-6": [*METRICS_OF_5, ("sequences_until_solved", {}, (800.0,))],
+    "schema-6": METRICS_OF_6,
+    "schema-7": METRICS_OF_6,
 }
 """The measurements of the fixtures whose metrics are new since version 4."""
 

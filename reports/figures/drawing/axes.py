@@ -1,4 +1,4 @@
-"""Shared parts of panels: the grid of panels, axes, reference lines and interval bars."""
+"""Shared parts of panels: the grid of panels, axes and interval bars."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reports.analysis.groups import Group, archs_of
 from reports.figures.drawing.bands import Band, banded_figure
-from reports.figures.drawing.canvas import INK, PlotStyle, empty_figure, legend, line_labels
+from reports.figures.drawing.canvas import PlotStyle, empty_figure, legend
 from reports.format import numbers
-from reports.format.numbers import short_score
 from results import Interval
 
 if TYPE_CHECKING:
@@ -35,10 +34,6 @@ SCORE_LABEL = "score (share correct)"
 SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """The multiples of each power of ten that get a tick. A vertical axis has room for more ticks."""
-LABEL_GAP = 0.15
-"""The smallest distance between the labels of two reference lines, in units of the score. The label of the memoryless
-baseline needs this distance, because the label contains a line break."""
-
 Panels: TypeAlias = "dict[tuple[str, int], Axes]"
 """The panels of a grid by task and trained length."""
 
@@ -104,37 +99,6 @@ def _add_panels(figure: FigureBase, groups: Sequence[Group]) -> Panels:
             else:
                 axes.set_axis_off()
     return panels
-
-
-def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
-    """Draw lines for chance and the memoryless baseline, with their names at the right edge.
-
-    The scores are taken from `rivals` at the test `lengths`. If a score is the same at all lengths, its line spans the
-    whole panel.
-    """
-    references = [group.reference(length) for length in lengths for group in rivals]
-    by_length = {reference.length: reference for reference in references if reference is not None}
-    labels = []
-    for name, dash, heights in (
-        ("chance", (0, (1, 1.5)), {length: reference.chance for length, reference in by_length.items()}),
-        (
-            "memoryless\nbaseline",
-            (0, (4, 2)),
-            {
-                length: reference.memoryless_score
-                for length, reference in by_length.items()
-                if reference.memoryless_score is not None
-            },
-        ),
-    ):
-        if heights:
-            x = sorted(heights)
-            if len(set(heights.values())) == 1:
-                axes.axhline(heights[x[0]], color=INK, linewidth=0.9, linestyle=dash, zorder=1)
-            else:
-                axes.plot(x, [heights[at] for at in x], color=INK, linewidth=0.9, linestyle=dash, zorder=1)
-            labels.append((heights[x[-1]], f"{name} {short_score(heights[x[-1]])}"))
-    line_labels(axes, labels, gap=LABEL_GAP)
 
 
 def score_axis(axes: Axes) -> None:

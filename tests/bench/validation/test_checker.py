@@ -180,6 +180,39 @@ BROKEN_TASKS = {
 
 
 @pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("0.5", "strategies returns 0.5, not a list of tasks.Strategy"),
+        (
+            "[Strategy(name='', description='Guess.', score=0.5)]",
+            "a strategy has the name ''; give each one a name of its own",
+        ),
+        (
+            "2 * [Strategy(name='guess', description='Guess.', score=0.5)]",
+            "a strategy has the name 'guess'; give each one",
+        ),
+        ("[Strategy(name='guess', description='Guess.')]", "strategy 'guess' has neither a score nor a loss"),
+        (
+            "[Strategy(name='guess', description='Guess.', score=1.5)]",
+            "the score of strategy 'guess' is 1.5, which is not in [0, 1]",
+        ),
+        (
+            "[Strategy(name='guess', description='Guess.', loss=-1.0)]",
+            "the loss of strategy 'guess' is -1.0, which is not a finite",
+        ),
+    ],
+)
+def test_impossible_strategies_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returned: str, message: str
+) -> None:
+    monkeypatch.setattr(checker, "TASK_CHECKS", {"reference_scores": TASK_CHECKS["reference_scores"]})
+    stated = f"def strategies(self, length):\n        from tasks import Strategy\n        return {returned}"
+    load([write(tmp_path, "first_bit", changed(TASK, ("    def chance(", f"    {stated}\n\n    def chance(")))])
+    (result,) = validate_task("first_bit").failed
+    assert message in str(result)
+
+
+@pytest.mark.parametrize(
     ("stated", "message"),
     [
         (

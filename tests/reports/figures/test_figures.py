@@ -16,7 +16,7 @@ import reports
 from reports.figures.drawing.axes import interval_bar, time_axis
 from reports.figures.drawing.canvas import Figure, plot_styles
 from reports.figures.training import mean_curve
-from results import Record, RunFile, interval_of_mean
+from results import Record, RunFile, StrategyScore, interval_of_mean
 from results.specs import Spec
 from tests.reports import synthetic
 
@@ -205,3 +205,26 @@ def test_every_figure_is_written_to_a_file_with_its_name(tmp_path: Path, run: Ru
 def test_run_without_measurements_has_no_figure_files(tmp_path: Path, run: RunFile) -> None:
     assert reports.write_figures(run, [], tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_partial_strategies_have_lines_with_names_unless_another_line_is_near(
+    run: RunFile, records: list[Record]
+) -> None:
+    near, far = StrategyScore(name="any shown", score=0.51), StrategyScore(name="the first sign", score=0.625)
+    planted = [
+        record.model_copy(
+            update={
+                "reference_scores": tuple(
+                    each.model_copy(update={"strategies": (near, far)}) for each in record.reference_scores
+                )
+            }
+        )
+        for record in records
+        if record.case.task == "first_last"
+    ]
+    for name in ("accuracy-against-length", "accuracy-against-cost", "training-curves"):
+        figure = draw(name, run, planted)
+        labels = texts(figure.svg)
+        assert "sign 0.625" in labels and not any("shown" in label for label in labels)
+        assert "A pale dotted line is a partial strategy" in figure.how_to_read
+        assert "pale dotted line" not in draw(name, run, records).how_to_read

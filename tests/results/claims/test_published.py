@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from reports.text.claims import ledger
+from reports.text.claims import ledger, summary
 from results import Claim
 from tests.results.claims.test_judge import case, claim, judged, scored, seeds
 from tests.results.examples import run_file
@@ -45,12 +45,13 @@ def test_an_interval_that_overlaps_the_published_one_reproduces_it() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tolerance": None}, "a claim needs at_least, at_most or both, or published with a tolerance"),
+        ({"tolerance": None}, "at_most or both, published with a tolerance, or not_comparable"),
         ({"published": None, "at_least": 0.5}, "spread and tolerance belong to a published value"),
         ({"tolerance": -0.1}, "greater than or equal to 0"),
+        ({"not_comparable": "another data set"}, "not_comparable excludes at_least, at_most and tolerance"),
     ],
 )
-def test_an_incomplete_published_value_is_refused(changes: dict[str, float | None], message: str) -> None:
+def test_an_incomplete_published_value_is_refused(changes: dict[str, float | str | None], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         published(**changes)
 
@@ -68,4 +69,18 @@ def test_the_ledger_names_the_published_value_and_the_difference_of_protocol() -
     of = published(spread=0.01, differs="one seed")
     records = seeds("rnn", 0.9, 0.9)
     (row,) = ledger(run_file("a", *(record.case for record in records), claims=(of,)), records)
-    assert row.source == "a paper; published: 0.9 ± 0.01; our protocol differs: one seed"
+    assert (row.source, row.published) == ("a paper", "0.900 ± 0.01")
+    assert row.remarks == ("Our protocol differs: one seed.",)
+
+
+def test_values_that_are_not_comparable_stand_side_by_side_without_a_verdict() -> None:
+    of = published(tolerance=None, not_comparable="the source trains for epochs", tried="twice the steps gave 0.43")
+    assert Claim.model_validate_json(of.model_dump_json()) == of
+    records = seeds("rnn", 0.4, 0.4, 0.4)
+    assert judged(of, records).verdict == "not comparable"
+    assert judged(of, []).verdict == "not measured"
+    rows = ledger(run_file("a", *(record.case for record in records), claims=(of,)), records)
+    assert rows[0].remarks == ("Not comparable: the source trains for epochs.", "Tried: twice the steps gave 0.43.")
+    assert (rows[0].published, rows[0].rule, rows[0].doubt) == ("0.900", "", "")
+    assert rows[0].findings[0].value.startswith("0.400 (")
+    assert summary(rows) == "1 claim: 1 not comparable."
