@@ -1,26 +1,27 @@
 """Gated DeltaNet: the delta rule with a decay that depends on the input, so that a memory can be cleared at once.
 
-The source is Yang et al. 2024, "Gated Delta Networks". With `decay=channel` it is Kimi Delta Attention (KDA; Kimi Team
-2025), whose decay differs between the channels of a key. x is the input. Equations (1) to (3) of
-`arch.core.memory.delta_rule` give its query q, its key k of norm 1, its value v and the strength β of its write. Per
-head:
+The source is Yang et al. 2024, "Gated Delta Networks". With `householders=n` it is Gated DeltaProduct (Siems et al.
+2025). With `decay=channel` it is Kimi Delta Attention (KDA; Kimi Team 2025), whose decay differs between the channels
+of a key. x is the input. Equations (1) to (3) of `arch.core.memory.delta_rule` give its query q, its keys k_j of norm
+1, its values v_j and their strengths β_j. Per head, with S the memory before the token:
 
     α  = exp(-A softplus(w_α x + b))                     (1a) decay=head: one number; w_α is a vector
     α  = exp(-A softplus(W_↑ W_↓ x + b))                 (1b) decay=channel: K numbers; all heads share W_↓ x
-    S' = (I - β k kᵀ) diag(α) S + β k vᵀ                 (2)  S is (K, K), keys times values
-    y  = W_o (norm(S'ᵀ q) ⊙ g)                           (3)  RMS norm per head
+    S_0 = diag(α) S                                      (2a) once per token; S is (K, K), keys times values
+    S_j = (I - β_j k_j k_jᵀ) S_(j-1) + β_j k_j v_jᵀ      (2b) for j = 1 … n
+    y  = W_o (norm(S_nᵀ q) ⊙ g)                          (3)  RMS norm per head
     g  = silu(W_g x), or σ(W_g x) with decay=channel     (4)
 
 A is positive and learned, one number per head. It starts uniform in (0, 16), or in (1, 16) with decay=channel. b
 starts so that softplus(b) is log-uniform from 0.001 to 0.1, as in Mamba (Gu & Dao 2023). Neither has weight decay. KDA
 writes W_g as a product of two narrow matrices. Here W_g is one matrix, because a narrow one would have K rows too.
 
-    FLOPs per step: 2 D (4 H + N) for the projections, and 2 D N for (1a) or 2 (D + H) K for (1b);
-        24 H for the convolution; 8 H K for (2) and the read; 2 H² for W_o                             (5)
-    numbers moved per step: all weights; H K of memory and 9 H of inputs, read and written             (6)
+    FLOPs per step: 2 D (C + H + n N) for the projections, C = (1 + 2n) H, and 2 D N for (1a) or 2 (D + H) K
+        for (1b); 8 C for the convolution; (6n + 2) H K for (2b) and the read; 2 H² for W_o            (5)
+    numbers moved per step: all weights; H K of memory and 3 C of inputs, read and written             (6)
 """
 
-# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, A decays per step: N or H
+# Shape suffixes: B batch, T tokens, S = n T steps, D input width, H width, N heads, K head width, A decays: N or H
 
 from __future__ import annotations
 
@@ -53,11 +54,12 @@ class GatedDeltaNet(DeltaLayer):
         heads: Number of heads N. The width must be a multiple of it.
         decay: Whether α is one number per `head`, or one per `channel` of its keys (KDA).
         negative: Whether β lies in (0, 2), so that transitions have negative eigenvalues. Otherwise it lies in (0, 1).
+        householders: Number of steps n per token, each with a key and a value. More than one is Gated DeltaProduct.
         conv: Number of steps that a convolution over q, k and v reads: 4, or 0 for no convolution.
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
-    Raises `ValueError` if `heads` is below 1, or if the width is no multiple of it.
+    Raises `ValueError` if `heads` or `householders` is below 1, or if the width is no multiple of `heads`.
 
     The layer stands in a residual block by default: block=residual, conv=4, expansion=4 (see `arch.core.block`). The
     convolution is part of the layer.
@@ -74,10 +76,13 @@ class GatedDeltaNet(DeltaLayer):
         heads: int = 2,
         decay: Literal["head", "channel"] = "head",
         negative: bool = False,
+        householders: int = 1,
         conv: int = 4,
         backend: Backend = "auto",
     ) -> None:
-        super().__init__(inputs, width, heads=heads, negative=negative, householders=1, conv=conv, backend=backend)
+        super().__init__(
+            inputs, width, heads=heads, negative=negative, householders=householders, conv=conv, backend=backend
+        )
         self.decay = decay
         by_channel, K = decay == "channel", width // heads
         decays = width if by_channel else heads
@@ -94,17 +99,18 @@ class GatedDeltaNet(DeltaLayer):
 
     def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         require_steps(x_BTD)
-        q_BTNK, k_BTNK, v_BTNK, beta_BTN1, inputs_BLC = self.writes(x_BTD, state)
-        alpha_BTNK = self.decays(x_BTD)
+        q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
+        alpha_BSNK = first_of(self.householders, self.decays(x_BTD))  # (2a)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            beta_BTN1 * k_BTNK,
-            v_BTNK,
+            beta_BSN1 * k_BSNK,
+            v_BSNK,
             state.memory_BNKV,
-            decay=alpha_BTNK,
-            correction=(alpha_BTNK * k_BTNK, None),
+            decay=alpha_BSNK,
+            correction=(alpha_BSNK * k_BSNK, None),
+            reads_every=self.householders,
             backend=self.backend,
-        )  # (2)
+        )  # (2b)
         g_BTH = functional.linear(x_BTD, self.W_g_HD)
         if self.decay == "head":
             gated_BTH = gated_norm(y_BTNK, g_BTH, self.gain_K, backend=self.backend)  # (4)
@@ -119,7 +125,7 @@ class GatedDeltaNet(DeltaLayer):
         return torch.exp(-self.log_A_N.exp()[:, None] * rate_BTA.unflatten(2, (self.heads, -1)))  # (1a), (1b)
 
     def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:
-        """Return α as `decay`, (B, N), or (B, H) with decay=channel, and β as `strength`, (B, N)."""
+        """Return α as `decay`, (B, N), or (B, H) with decay=channel, and β of each step as `strength`, (B, n · N)."""
         x_BTD = x_BD.unsqueeze(1)
         return {"decay": self.decays(x_BTD).flatten(1), "strength": self.strengths(x_BTD).flatten(1)}
 
@@ -142,6 +148,14 @@ class GatedDeltaNet(DeltaLayer):
             Weight(self, "decay_KD", (K, D)) if by_channel else None,
         )
         return self.delta_spec(decay, decays)
+
+
+def first_of(steps: int, alpha_BTNK: Tensor) -> Tensor:
+    """Return decays (B, steps · T, N, K) that act at the first of so many steps per token, and are 1 at the others."""
+    if steps == 1:
+        return alpha_BTNK
+    others = torch.ones_like(alpha_BTNK).unsqueeze(2).expand(-1, -1, steps - 1, -1, -1)
+    return torch.cat([alpha_BTNK.unsqueeze(2), others], 2).flatten(1, 2)
 
 
 def inverse_softplus_of_log_uniform(count: int) -> Tensor:

@@ -30,7 +30,8 @@ from pydantic import AfterValidator
 from arch.core.backend import Backend
 from arch.core.block import in_block
 from arch.core.layer import BlockOptions, Layer, Stack
-from arch.core.registry import MODEL_OPTIONS, Arch, get
+from arch.core.registry import MODEL_OPTIONS, Arch, get, names
+from results.specs import UnknownName, suggestion
 
 DEFAULT_PATTERN = "gated_delta_net+transformer"
 MAX_LAYERS = 64
@@ -67,7 +68,11 @@ def _parse_part(spec: str) -> Arch:
     try:
         part = get(f"{name}:{options.replace(':', ',')}")
     except ValueError as error:
-        raise ValueError(f"has the part {spec}: {error}") from None
+        reason = str(error)
+        if isinstance(error, UnknownName) and name.strip() not in names():
+            parts = (known for known in names() if known != OWN_NAME)
+            reason = f"no architecture {name.strip()!r}{suggestion(name.strip(), parts)}"
+        raise ValueError(f"has the part {spec}: {reason}") from None
     for option in MODEL_OPTIONS.keys() & part.options.keys():
         raise ValueError(f"sets {option} in the part {spec}, but it belongs to the whole model; write it after a comma")
     return part

@@ -117,6 +117,13 @@ class IndRNN(RecurrentLayer):
         h_TBH, h_BH = diagonal.scan(reference, cell, inputs)
         return h_TBH, IndRNNState(h_BH)
 
+    def gates(self, x_BD: Tensor, state: IndRNNState) -> dict[str, Tensor]:
+        """Return u as `decay`, (B, H). It is the same at every step.
+
+        The state keeps at most the share |u|, because the slope of φ is at most 1.
+        """
+        return {"decay": self.u_H.expand(len(x_BD), -1)}
+
     def streaming_spec(self) -> StreamingSpec | None:
         from arch.kernels.streaming.record import LayerStep
 

@@ -38,7 +38,8 @@ from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
 SMALLEST_DRAW = 1e-6
-"""Smallest number that is drawn from [0, 1], so that logarithms stay finite."""
+"""Smallest number that is drawn from [0, 1], so that logarithms stay finite. It also bounds |a|² and 1 - |a|². In
+float32, an |a| nearer to 1 is off by more than 6% of its distance from 1."""
 
 
 class LRUState(NamedTuple):
@@ -88,15 +89,21 @@ class LRU(DiagonalLayer):
             raise ValueError(f"states must be at least 1, not {states}; omit it for as many states as the width")
         if not 0 <= r_min < r_max <= 1:
             raise ValueError(f"r_min={r_min:g} and r_max={r_max:g} must satisfy 0 <= r_min < r_max <= 1")
+        if r_min > 1 - SMALLEST_DRAW / 2:
+            raise ValueError(f"r_min={r_min} is too near 1 for float32; choose at most 0.9999995")
+        if r_max < math.sqrt(SMALLEST_DRAW):
+            raise ValueError(f"r_max={r_max} is too near 0; choose at least 0.001")
         if not max_phase > 0:
             raise ValueError(f"max_phase must be positive, not {max_phase:g}; the largest useful value is 2π")
         N = width if states is None else states
         self.width, self.output, self.backend = width, output, backend
-        r_N = torch.empty(N).uniform_(r_min**2, r_max**2).clamp(SMALLEST_DRAW, 1 - SMALLEST_DRAW).sqrt()
+        share_N = torch.empty(N).uniform_()  # of the ring's area
+        lost_N = (1 - r_min**2) - (r_max**2 - r_min**2) * share_N.double()  # 1 - |a|², exact also near 0
+        lost_N = lost_N.clamp(SMALLEST_DRAW, 1 - SMALLEST_DRAW)
         phase_N = max_phase * torch.empty(N).uniform_(SMALLEST_DRAW, 1)
-        self.nu_N = nn.Parameter((-r_N.log()).log())
+        self.nu_N = nn.Parameter((-torch.log1p(-lost_N) / 2).log().to(share_N.dtype))
         self.theta_N = nn.Parameter(phase_N.log())
-        self.gamma_log_N = nn.Parameter((1 - r_N.square()).sqrt().log())
+        self.gamma_log_N = nn.Parameter((lost_N.log() / 2).to(share_N.dtype))
         self.B_MD = nn.Parameter(torch.empty(2 * N, width).normal_(std=math.sqrt(1 / (2 * width))))  # Re B, then Im B
         self.C_HM = nn.Parameter(torch.empty(width, 2 * N).normal_(std=math.sqrt(1 / N)))  # Re C, then -Im C
         self.D_H = nn.Parameter(torch.empty(width).normal_())
@@ -167,6 +174,10 @@ class LRU(DiagonalLayer):
         h_TBM, h_BM = diagonal.scan(reference, diagonal.LRU, inputs)
         re_BN, im_BN = h_BM.chunk(2, 1)
         return self.read(h_TBM, self.D_H * x_TBD), LRUState(re_BN.contiguous(), im_BN.contiguous())
+
+    def gates(self, x_BD: Tensor, state: LRUState) -> dict[str, Tensor]:
+        """Return |a| as `decay`, (B, N). It is the same at every step."""
+        return {"decay": torch.exp(-self.nu_N.exp()).expand(len(x_BD), -1)}  # (1)
 
     def streaming_spec(self) -> StreamingSpec | None:
         from arch.kernels.streaming.record import LayerStep

@@ -152,12 +152,16 @@ class Mamba(ScanLayer):
         return convolve(u_BTE, before_BKE, self.conv_KE, self.conv_E, activates=True, backend=backend)
 
     def gates(self, x_BD: Tensor, state: MambaState) -> dict[str, Tensor]:
-        """Return `decay`, the factor a of each state, (B, E, N). It lies in (-1, 1) with `negative=True`."""
+        """Return a as `decay`, (B, E, N), and 1 - e^-Δ as `input`, (B, E).
+
+        a lies in (-1, 1) with `negative=True`. By theorem 1 of the source, σ(p) = 1 - e^-Δ is the input gate of a state
+        with A = -1. A write of (5) is Δ times its input. Δ has no upper bound, and 1 - e^-Δ rises with it from 0 to 1.
+        """
         u_BTE = functional.linear(x_BD, self.W_u_ED).unsqueeze(1)
         c_BE = self._convolve(u_BTE, state.inputs_BKE, "reference")[0].squeeze(1)
         p_BE = functional.linear(c_BE, self.W_r_RE) @ self.W_p_RE + self.b_p_E
         step_BE1 = functional.softplus(p_BE).unsqueeze(2)
-        return {"decay": decay(-step_BE1 * self.A_log_NE.exp().T, self.negative)}
+        return {"decay": decay(-step_BE1 * self.A_log_NE.exp().T, self.negative), "input": p_BE.sigmoid()}
 
     def flops_per_step(self) -> int:
         return 4 * self.channels * self.inputs + self._inner_flops()  # (8)

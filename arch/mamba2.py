@@ -161,9 +161,13 @@ class Mamba2(HeadLayer):
         return functional.linear(n_BTE, self.W_HE), Mamba2State(S_BNKV, inputs_BLC)  # (6)
 
     def gates(self, x_BD: Tensor, state: Mamba2State) -> dict[str, Tensor]:
-        """Return `decay`, the share of its memory that each head keeps, (B, N)."""
-        d_BN = functional.linear(x_BD, self.W_PD[-self.heads :])
-        return {"decay": self._decay(functional.softplus(d_BN + self.step_N))}
+        """Return `decay`, the share of its memory that each head keeps, and 1 - e^-Δ as `strength`, both (B, N).
+
+        A write of (4) is Δ times its input. Δ has no upper bound, and 1 - e^-Δ = σ(d + b_d) rises with it from 0 to 1,
+        as in `mamba`.
+        """
+        p_BN = functional.linear(x_BD, self.W_PD[-self.heads :], self.step_N)
+        return {"decay": self._decay(functional.softplus(p_BN)), "strength": p_BN.sigmoid()}
 
     def _decay(self, step: Tensor) -> Tensor:
         """Return the decay of equation (4) for Δ, both (..., N)."""

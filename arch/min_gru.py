@@ -134,9 +134,11 @@ class MinGRU(DiagonalLayer):
         )
 
     def gates(self, x_BD: Tensor, state: MinGRUState) -> dict[str, Tensor]:
+        """Return 1 - z as `update` and g(n) as `candidate`. With signs, return a as `decay`, z as `input` and n."""
         z_BH, n_BH, *s_BH = self.project(x_BD).split(self.width, -1)
         if self.signed:
-            return {"update": 1 - z_BH.sigmoid(), "sign": s_BH[0].tanh(), "candidate": n_BH}
+            z_BH = z_BH.sigmoid()
+            return {"decay": (1 - z_BH) * s_BH[0].tanh(), "input": z_BH, "candidate": n_BH}  # (4)
         return {"update": 1 - z_BH.sigmoid(), "candidate": positive(n_BH)}
 
 

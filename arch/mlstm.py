@@ -122,12 +122,16 @@ class MLSTM(HeadLayer):
         return torch.exp(i_BTN - m_BTN), torch.exp(log_f_BTN + before_BTN - m_BTN), m_BTN  # (4)
 
     def gates(self, x_BD: Tensor, state: MLSTMState) -> dict[str, Tensor]:
-        """Return i, f and σ(W_o x + b_o) of (4) and (7) as `input`, `forget` and `output`, each (B, H)."""
-        x_BTD, H, K = x_BD.unsqueeze(1), self.width, self.width // self.heads
-        i_BTN, f_BTN, _ = self.stabilised_gates(x_BTD, state.stabiliser_BN)
+        """Return σ(ĩ), σ(f̃) and σ(W_o x + b_o) as `input`, `forget` and `output`, each (B, H).
+
+        σ(f̃) is the share that the memory exp(m) C keeps. σ(ĩ) = exp(ĩ) / (exp(ĩ) + 1) compares the weight exp(ĩ) of a
+        write with 1, the least divisor of (6) without m. The gates of (4) depend on m, and so on the past.
+        """
+        H, K = self.width, self.width // self.heads
+        gates_B2N = functional.linear(x_BD, self.W_if_2ND, self.b_if_2N)  # (2)
+        input_BH, forget_BH = gates_B2N.sigmoid().repeat_interleave(K, 1).chunk(2, 1)
         output_BH = functional.linear(x_BD, self.W_qkvo_4HD[3 * H :], self.b_qkvo_4H[3 * H :]).sigmoid()
-        wide = (gate_BTN.squeeze(1).repeat_interleave(K, 1).clamp(max=1) for gate_BTN in (i_BTN, f_BTN))
-        return dict(zip(("input", "forget", "output"), (*wide, output_BH), strict=True))
+        return {"input": input_BH, "forget": forget_BH, "output": output_BH}
 
     def project_flops(self) -> int:
         return 2 * (self.W_qkvo_4HD.numel() + self.W_if_2ND.numel())

@@ -124,6 +124,10 @@ class RetNet(HeadLayer):
         gated_BTC = gated_norm(y_BTNV, g_BTC, self.gain_C, self.offset_C, backend=self.backend)
         return functional.linear(gated_BTC, self.W_HC), RetNetState(S_BNKV)  # (4)
 
+    def gates(self, x_BD: Tensor, state: RetNetState) -> dict[str, Tensor]:
+        """Return γ as `decay`, (B, N). It is the same at every step."""
+        return {"decay": self.gamma_N.expand(len(x_BD), -1)}
+
     def streaming_spec(self) -> StreamingSpec | None:
         D, H, N, K, V, C = self.inputs, self.width, self.heads, self.keys, self.values, self.value_factor * self.width
 

@@ -55,7 +55,7 @@ class S4D(ScanLayer):
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
-    Raises `ValueError` if `states` is not a positive even number.
+    Raises `ValueError` if `states` is not a positive even number, or if `inputs` differs from `width`.
 
     The layer stands in a residual block by default: block=residual, conv=0, expansion=0 (see `arch.core.block`).
     """
@@ -68,7 +68,8 @@ class S4D(ScanLayer):
         super().__init__()
         if states < 2 or states % 2:
             raise ValueError(f"states must be a positive even number, not {states}; half of the states are stored")
-        assert inputs == width
+        if inputs != width:
+            raise ValueError(f"an S4D layer needs inputs of its own width, {width}, not {inputs}; use equal widths")
         self.width, self.pairs, self.backend = width, states // 2, backend
         N, H = self.pairs, width
         self.step_log_H = nn.Parameter(torch.empty(H).uniform_(math.log(MIN_STEP), math.log(MAX_STEP)))
@@ -119,6 +120,11 @@ class S4D(ScanLayer):
         else:
             mixed_BTH, *after = recurrence(*inputs)
         return functional.glu(functional.linear(mixed_BTH, self.W_GH, self.b_G), 2), S4DState(*after)  # (4)
+
+    def gates(self, x_BD: Tensor, state: S4DState) -> dict[str, Tensor]:
+        """Return |a| as `decay`, (B, H, N / 2). It is the same at every step."""
+        decay_HN = (-self.step_log_H.exp() * self.A_log_NH.exp()).exp().T  # (1)
+        return {"decay": decay_HN.expand(len(x_BD), -1, -1)}
 
     def flops_per_step(self) -> int:
         return 4 * self.width * self.pairs + 4 * self.width**2  # (5)

@@ -67,7 +67,11 @@ class Transformer(Layer):
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
-    Raises `ValueError` if a numeric option is below 1, or if `width` does not fit `heads` and `positions`.
+    Raises `ValueError` if a numeric option is below 1, if `width` does not fit `heads` and `positions`, or if `inputs`
+    differs from `width`.
+
+    Second derivatives of the equations need `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` around `scan`, because
+    torch's faster attention has none.
     """
 
     family = "attention"
@@ -100,7 +104,10 @@ class Transformer(Layer):
                 f"width {width} is not a multiple of {multiple}, as required by {heads} heads with "
                 f"positions={positions}; try width {below} or {below + multiple}"
             )
-        assert inputs == width
+        if inputs != width:
+            raise ValueError(
+                f"a transformer layer needs inputs of its own width, {width}, not {inputs}; use equal widths"
+            )
         self.width, self.heads, self.positions, self.window = width, heads, positions, window
         self.is_bare = block == "bare"
         self.expansion = 0 if self.is_bare else expansion

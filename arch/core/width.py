@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -27,6 +27,18 @@ MAX_EXCESS = 2
 
 class NoWidth(ValueError):
     """Error for an architecture that accepts no width."""
+
+    @classmethod
+    def after(cls, arch: Arch | str, widest: int, refusals: Sequence[str]) -> Self:
+        """Return the error that names the reason.
+
+        Args:
+            arch: The architecture.
+            widest: The largest width that was tried.
+            refusals: Message of each refusal. If all are equal, an option is wrong, whatever the width.
+        """
+        is_width_at_fault = len(set(refusals)) > 1
+        return cls(f"{arch}{f' accepts no width up to {widest}' if is_width_at_fault else ''}: {refusals[-1]}")
 
 
 BudgetKind = Literal["params", "layer_params", "state", "step_flops"]
@@ -106,16 +118,16 @@ def solve_width(
 
 
 def _smallest_width(build_model: Callable[[int], SequenceModel], arch: Arch) -> int:
-    refusal = ""
+    refusals = []
     for width in range(1, MAX_SMALLEST_WIDTH + 1):
         try:
             with meta_device():
                 build_model(width)
         except ValueError as error:
-            refusal = str(error)
+            refusals.append(str(error))
         else:
             return width
-    raise NoWidth(f"{arch} accepts no width up to {MAX_SMALLEST_WIDTH}: {refusal}")
+    raise NoWidth.after(arch, MAX_SMALLEST_WIDTH, refusals)
 
 
 def _count(

@@ -34,12 +34,12 @@ def watch_gates(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
             for name, gate in model.gates(x, state).items():
                 steps.setdefault(name, []).append(gate)
             _, state = model.step(x, state)
-    return {
-        name: torch.stack([_attention_row(gate, t, T) for t, gate in enumerate(gates)], 2)
-        if name.endswith(f".{ATTENTION}")
-        else torch.stack(gates, 1).flatten(2)
-        for name, gates in steps.items()
-    }
+        return {  # copies, because a gate may be a view of a parameter
+            name: torch.stack([_attention_row(gate, t, T) for t, gate in enumerate(gates)], 2)
+            if name.endswith(f".{ATTENTION}")
+            else torch.stack(gates, 1).flatten(2)
+            for name, gates in steps.items()
+        }
 
 
 def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:

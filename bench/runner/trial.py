@@ -69,14 +69,16 @@ def trials_of_task(spec: str) -> list[Trial]:
 
 def _accepted_size(spec: str) -> tuple[int, int]:
     """Return a width and a length that an architecture accepts."""
+    refusals = []
     for width in WIDTHS:
         try:
             with arch.meta_device():
                 model = arch.build(spec, channels=1, outputs=1, width=width, depth=1)
-        except ValueError:
+        except ValueError as error:
+            refusals.append(str(error))
             continue
         return width, min(LENGTH, model.max_length or LENGTH)
-    raise ValueError(f"{spec} accepts no width up to {WIDTHS[-1]}: change its options or its constructor")
+    raise arch.NoWidth.after(spec, WIDTHS[-1], refusals)
 
 
 def _read_costs(case: Case) -> None:

@@ -211,17 +211,20 @@ def _accepted_lengths(task: tasks.Task, lengths: range) -> Iterator[int]:
 
 
 def _accepted_widths(parsed: arch.Arch) -> list[int]:
+    refusals = []
+
     def accepts(width: int) -> bool:
         try:
             arch.build(parsed, channels=1, outputs=1, width=width, depth=1)
-        except ValueError:
+        except ValueError as error:
+            refusals.append(str(error))
             return False
         return True
 
     with arch.meta_device():
         widths = [width for width in range(1, MAX_WIDTH + 1) if accepts(width)]
     if not widths:
-        raise ValueError(f"{parsed} accepts no width up to {MAX_WIDTH}: change its options or its constructor")
+        raise arch.NoWidth.after(parsed, MAX_WIDTH, refusals)
     return widths
 
 

@@ -50,7 +50,12 @@ TABLES = (
         "gated_delta_net.py",
         transitions.delta_rules_equal_products_of_transitions,
         {
-            "decay after the correction": ("(alpha_BTNK * k_BTNK, None)", "(k_BTNK, None)"),
+            "decay after the correction": ("(alpha_BSNK * k_BSNK, None)", "(k_BSNK, None)"),
+            "decay at each of several steps": ("torch.ones_like(alpha_BTNK)", "alpha_BTNK"),
+            "decay at the last of several steps": (
+                "[alpha_BTNK.unsqueeze(2), others]",
+                "[others, alpha_BTNK.unsqueeze(2)]",
+            ),
             "decay of the wrong sign": ("torch.exp(-self.log_A_N.exp()", "torch.exp(self.log_A_N.exp()"),
             "gate of KDA is SiLU": ("* g_BTH.sigmoid()", "* functional.silu(g_BTH)"),
         },

@@ -119,7 +119,7 @@ FAULTS = [
     *table(
         "lru.py",
         diagonal.new_layers_start_as_their_papers_say,
-        {"radius uniform instead of area": ("uniform_(r_min**2, r_max**2)", "uniform_(r_min, r_max).square()")},
+        {"radius uniform instead of area": ("share_N.double()", "share_N.double().square()")},
     ),
     *table(
         "ind_rnn.py",

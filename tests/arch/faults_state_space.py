@@ -48,8 +48,8 @@ FAULTS: list[Fault] = [
                 "(-step_BE1 * self.D_E[:, None], ",
             ),
             "the decay of the gates ignores its sign": (
-                "A_log_NE.exp().T, self.negative)}",
-                "A_log_NE.exp().T, False)}",
+                "A_log_NE.exp().T, self.negative)",
+                "A_log_NE.exp().T, False)",
             ),
         },
     ),

@@ -64,6 +64,7 @@ SPECS = (
     "delta_net:negative=True,householders=2",
     "delta_net:conv=0,heads=4",
     "gated_delta_net:decay=channel",
+    "gated_delta_net:negative=True,householders=2",
     "gated_delta_net:heads=1,negative=True,conv=0",
     "mlstm:heads=4",
     "rwkv7:heads=1",

@@ -48,9 +48,10 @@ def test_only_negative_allows_transitions_with_negative_eigenvalues(spec: str) -
     assert max(standard.abs().max(), negative.abs().max()) < 1 + 1e-9
 
 
-def test_two_householders_can_rotate_a_memory() -> None:
+@pytest.mark.parametrize("name", ["delta_net", "gated_delta_net"])
+def test_two_householders_can_rotate_a_memory(name: str) -> None:
     """Check that a product of two reflections has complex eigenvalues, which one reflection never has."""
-    eigenvalues = transition_eigenvalues("delta_net:negative=True,householders=2")
+    eigenvalues = transition_eigenvalues(f"{name}:negative=True,householders=2")
     assert eigenvalues.imag.abs().max() > 0.1
     assert eigenvalues.abs().max() < 1 + 1e-9
 
@@ -73,6 +74,7 @@ def test_a_strength_of_one_replaces_what_the_memory_holds_for_a_key() -> None:
         ("delta_net:householders=0", 8, "householders must be at least 1 step per token, not 0"),
         ("delta_net:heads=0", 8, "heads must be at least 1, not 0"),
         ("delta_net:heads=3", 8, "width 8 is not a multiple of 3, as required by 3 heads; try width 6 or 9"),
+        ("gated_delta_net:householders=0", 8, "householders must be at least 1 step per token, not 0"),
         ("gated_delta_net:heads=0", 8, "heads must be at least 1, not 0"),
         ("mlstm:heads=3", 8, "width 8 is not a multiple of 3, as required by 3 heads; try width 6 or 9"),
         ("rwkv7:heads=-1", 8, "heads must be at least 1, not -1"),
@@ -117,6 +119,28 @@ def test_the_output_of_mlstm_does_not_depend_on_the_unit_of_its_memory() -> None
     for shift in (-3.0, 5.0):
         other = state._replace(memory_BNKV=memory * math.exp(-shift), stabiliser_BN=m + shift)
         close(layer.scan(x_BTD, other)[0], expected)
+
+
+def test_the_gates_of_mlstm_do_not_depend_on_its_stabiliser() -> None:
+    layer = layer_of("mlstm")
+    x_BD, memory, m = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, 4, 5, seed=4), reals(BATCH, 2, seed=5)
+    state = layer.init_state(BATCH)._replace(memory_BNKV=memory, stabiliser_BN=m)
+    gates = layer.gates(x_BD, state)
+    for shift in (-3.0, 5.0):
+        other = state._replace(memory_BNKV=memory * math.exp(-shift), stabiliser_BN=m + shift)
+        close(layer.gates(x_BD, other), gates)
+
+
+def test_the_forget_gate_of_mlstm_is_the_share_that_its_memory_keeps() -> None:
+    """Check it without the stabiliser, in which the memory is exp(m) C."""
+    layer = layer_of("mlstm")
+    x_BD, m_BN, change = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, seed=5), reals(BATCH, 2, 4, 5, seed=6)
+    state = layer.init_state(BATCH)._replace(stabiliser_BN=m_BN)
+    _, after = layer.step(x_BD, state)
+    _, moved = layer.step(x_BD, state._replace(memory_BNKV=change))
+    kept = (moved.memory_BNKV - after.memory_BNKV) * after.stabiliser_BN.exp()[..., None, None]
+    forget_BN = layer.gates(x_BD, state)["forget"][:, ::4]
+    close(kept, forget_BN[..., None, None] * m_BN.exp()[..., None, None] * change)
 
 
 @pytest.mark.parametrize("scale", [0.0, 300.0, -300.0])

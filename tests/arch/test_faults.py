@@ -62,6 +62,11 @@ def test_the_unchanged_copy_passes_all_checks(name: str, tmp_path: Path, monkeyp
         assert list(failed_checks(name, {fault.caught_by for fault in FAULTS if fault.subject == name})) == []
 
 
+def test_every_fault_changes_text_that_stands_once_in_its_file() -> None:
+    stale = [fault for fault in FAULTS if (SOURCE / fault.file).read_text(encoding="utf-8").count(fault.original) != 1]
+    assert not [str(fault) for fault in stale]
+
+
 def test_every_check_and_every_oracle_catches_a_fault() -> None:
     assert {fault.caught_by for fault in FAULTS} == {*CONTRACT, *ORACLES}
 

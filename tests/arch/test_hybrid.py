@@ -90,6 +90,13 @@ def test_impossible_patterns_are_refused_in_one_line(pattern: str, message: str)
     assert message in str(refusal.value)
 
 
+def test_the_known_parts_of_a_pattern_lack_the_hybrid_itself() -> None:
+    with pytest.raises(ValueError) as refusal:
+        arch.get("hybrid:pattern=nothing")
+    _, _, listed = str(refusal.value).partition("available: ")
+    assert listed.split(", ") == [name for name in arch.names() if name != "hybrid"]
+
+
 def test_a_model_that_would_lack_a_part_is_refused() -> None:
     message = (
         "the pattern has 4 layers, but the model has 3, so it would have no transformer; raise the depth, or shorten"

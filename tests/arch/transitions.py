@@ -81,7 +81,11 @@ def _by_transitions(layer: Any, x_BTD: Tensor, state: tuple[Tensor, ...]) -> tup
     step_BSNKK = eye_KK - torch.einsum("bsn,bsni,bsnj->bsnij", beta_BSN, k_BSNK, k_BSNK)
     W_g_HD = dict(layer.named_parameters()).get("W_g_HD")
     if W_g_HD is not None:
-        step_BSNKK = step_BSNKK @ torch.diag_embed(_decays(layer, x_BTD))
+        decay_BTNKK = torch.diag_embed(_decays(layer, x_BTD))
+        of_tokens = list(step_BSNKK.split(n, 1))
+        for t, steps_BnNKK in enumerate(of_tokens):
+            of_tokens[t] = torch.cat([steps_BnNKK[:, :1] @ decay_BTNKK[:, t : t + 1], steps_BnNKK[:, 1:]], 1)
+        step_BSNKK = torch.cat(of_tokens, 1)
     reads = []
     for s in range(n - 1, n * T, n):
         total_BNKK, carried_BNKK = torch.zeros_like(memory_BNKK), eye_KK.expand(B, N, K, K)

@@ -168,7 +168,8 @@ NOTES: Mapping[str, str] = {
         "gives an eigenvalue down to -1, and with `householders=n` a token can permute n + 1 entries."
     ),
     "gated_delta_net": (
-        "It replaces as `delta_net` does, and also forgets all at once. With β in (0, 1), there is no parity."
+        "It replaces as `delta_net` does, and also forgets all at once. With the defaults, β in (0, 1), there is no "
+        "parity. `negative=True` and `householders=n` act as in `delta_net`."
     ),
     "mlstm": "Gates are scalars per head and positive, and do not see the state: large recall, but no parity.",
     "rwkv7": (

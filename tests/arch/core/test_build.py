@@ -114,6 +114,10 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("transformer:heads=4,positions=alibi", {"width": 3}, "try width 4 or 8"),
     ("transformer:heads=300", {"params": 20_000}, "accepts no width up to 256"),
     ("transformer:heads=0", {"width": 8}, "heads must be at least 1, not 0"),
+    ("transformer:heads=0", {"params": 20_000}, "^transformer:heads=0: heads must be at least 1, not 0$"),
+    ("mamba:states=0", {"state": 4_096, "length": 8}, "^mamba:states=0: states must be at least 1, not 0$"),
+    ("lru:r_min=0.9999999", {"width": 8}, "r_min=0.9999999 is too near 1 for float32; choose at most 0.9999995"),
+    ("lru:r_max=1e-5", {"width": 8}, "r_max=1e-05 is too near 0; choose at least 0.001"),
     ("transformer:expansion=-1", {"width": 8}, "expansion must be at least 0, not -1"),
     ("lstm:expansion=2", {"width": 8}, "expansion=2 is the MLP of a residual block; add block=residual"),
     ("transformer:positions=learned,max_length=0", {"width": 8}, "max_length must be at least 1, not 0"),
@@ -134,6 +138,12 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("lstm:dropout=-0.5", {"width": 8}, r"dropout must lie in \[0, 1\), not -0.5"),
     ("lstm:dropout=1", {"params": 20_000}, r"dropout must lie in \[0, 1\), not 1"),
 ]
+
+
+@pytest.mark.parametrize("name", ["transformer", "s4d", "lru"])
+def test_layers_of_one_width_refuse_another_input_width_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match=r"layer needs inputs of its own width, 8, not 4; use equal widths$"):
+        arch.get(name).layer(4, 8)
 
 
 @pytest.mark.parametrize(("spec", "sizes", "message"), IMPOSSIBLE, ids=str)

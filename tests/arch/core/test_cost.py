@@ -86,6 +86,7 @@ MEMORIES = {
     "delta_net:conv=0,block=bare": 6,
     "gated_delta_net": 6,
     "gated_delta_net:decay=channel,block=bare": 10,
+    "gated_delta_net:householders=3": 6,
     "mlstm": 6,
     "mlstm:block=bare,heads=3": 9,
     "rwkv7": 6,

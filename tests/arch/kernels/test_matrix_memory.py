@@ -56,6 +56,7 @@ LAYERS = [
     "delta_net:block=bare,conv=0,negative=True,householders=2",
     "gated_delta_net",
     "gated_delta_net:block=bare,decay=channel",
+    "gated_delta_net:householders=2,negative=True",
     "mlstm",
     "mlstm:block=bare,conv=4",
     "rwkv7",

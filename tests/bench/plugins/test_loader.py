@@ -141,7 +141,7 @@ BROKEN = {
     "constructor": (ARCH.replace("self.width = width", "self.width = widht"), "NameError at line 14: name 'widht'"),
     "no width": (
         ARCH.replace("self.width = width", "raise ValueError('not at this width')"),
-        "accepts no width up to 256: not at this width",
+        "broken: not at this width",
     ),
     "no dataclass": (TASK.replace("@dataclass(frozen=True, kw_only=True)", ""), "must be a frozen dataclass"),
     "no source": (

@@ -126,6 +126,17 @@ def test_gates_of_heads_and_keys_are_flattened_to_units() -> None:
     assert watched["0.decay"][0, 0].tolist() == [1.0, 0.25]
 
 
+@pytest.mark.parametrize("name", ["ret_net", "ind_rnn"])
+def test_a_fixed_decay_gives_the_retention_of_each_unit(name: str) -> None:
+    """Check the record of a decay that is constant, and a buffer or a parameter of the model."""
+    case = tiny_case(name, length=LENGTH)
+    model = arch.build(name, channels=1, outputs=2, width=8, depth=1, seed=0)
+    result = gates.measure(Subject(case=case, task=tasks.build(case.task), model=model))
+    (decay_1U,) = model.gates(torch.zeros(1, 1), model.init_state(1)).values()
+    (kept,) = [one.samples for one in result.measurements if one.metric == "retention"]
+    assert kept == pytest.approx([decay ** (LENGTH - 1) for decay in decay_1U[0].tolist()], rel=FLOAT32)
+
+
 def test_roles_need_activations_of_a_gate() -> None:
     assert set(gates.roles(watch_gates(model_of(1), inputs_of()))) == {(0, "hold"), (0, "write")}
 

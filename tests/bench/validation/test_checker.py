@@ -367,6 +367,8 @@ def test_json_output_is_one_document(carousel: Carousel, tmp_path: Path) -> None
     [
         (["lsmt"], "no architecture or task 'lsmt'; choose from "),
         (["lstm:forget_offset=1"], "lstm has no option 'forget_offset'"),
+        (["mamba:states=0"], "mamba:states=0: states must be at least 1, not 0"),
+        (["transformer:heads=99"], "transformer:heads=99 accepts no width up to 64: width 64 is not a multiple of 198"),
         (
             ["transformer:positions=learned,max_length=1"],
             "transformer:max_length=1,positions=learned reads at most 1 step",

@@ -108,13 +108,15 @@ def step(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
         apply(floats(weights[8]), 0, 0, H, D, floats(x), 0, D, B, gates, 0, H, False)
     for b in range(B):
         for head in range(N):
-            of_q, memory, decays = b * C + head * K, (b * N + head) * K * K, A // N
+            of_q, memory = b * C + head * K, (b * N + head) * K * K
+            decays = A // N
             unit(c, of_q, K)  # (2)
             for j in range(n):
                 of_k = of_q + (1 + j) * H
                 unit(c, of_k, K)  # (2)
                 beta = betas[b * M + j * N + head]
-                replace(S, memory, K, alphas, b * A + head * decays, decays, c, of_k, c, of_k + n * H, beta, keys)
+                acting = decays if j == 0 else 0  # a token decays the memory once (G2a)
+                replace(S, memory, K, alphas, b * A + head * decays, acting, c, of_k, c, of_k + n * H, beta, keys)
             for value in range(0, K, LANES):
                 total = read(S, memory + value, K, K - value, c, of_q, K)
                 store_first(reads, b * H + head * K + value, K - value, total)
