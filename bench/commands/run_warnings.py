@@ -28,7 +28,11 @@ def rate_warnings(plan: Plan) -> list[str]:
     if plan.tuning is not None or not any(each.archs and RATE in each.protocol for each in plan.override):
         return []
     settings = {(each.case.arch, each.case.task, each.case.length): each for each in reported_cases(plan)}
-    untuned = {setting: each.case for setting, each in settings.items() if each.rate_found_by is None}
+    untuned = {
+        setting: each.case
+        for setting, each in settings.items()
+        if each.rate_found_by is None and each.case.protocol.learning_rate is not None
+    }
     if not untuned:
         return []
     (spec, task, length), case = next(iter(untuned.items()))
