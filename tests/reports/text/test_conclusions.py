@@ -15,6 +15,7 @@ from reports.analysis.overview import overview_rows
 from reports.analysis.ranking import Estimate
 from reports.export import comparison
 from reports.format import numbers
+from reports.html.case_details import case_details
 from reports.text.budgets import budget
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols
@@ -278,4 +279,8 @@ def test_guessing_is_described_without_a_learning_rate() -> None:
         "At most 800 steps on fresh batches of 32; random weight guessing, every step with new weights from -10 to 10; "
         "validation on 256 sequences every 100 steps;"
     )
-    assert [row.arch for row in rate_rows(group_cases(synthetic.run([trained, guessed]), []), [])] == ["gru"]
+    groups = group_cases(synthetic.run([trained, guessed]), [])
+    assert [row.arch for row in rate_rows(groups, [])] == ["gru"]
+    configurations = [dict(details.configuration) for details in case_details(groups)]
+    assert configurations[1]["learning rate"] == "none, because weights are guessed"
+    assert "optimizer=guessing" in configurations[1]["protocol"]
