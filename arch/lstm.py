@@ -16,7 +16,7 @@ previous cell.
     numbers moved per step: G (D + H + 1) weights, and those of p; 4 H of state          (8)
 
 W, U and b contain blocks of H rows each, in the order i, f, g, o: G = 4 H rows, or 3 H if f is not learned. Without b
-and without a constant `forget_bias`, (8) has G (D + H) weights. The peepholes p (Gers & Schmidhuber 2000) are 0 unless
+and without a constant bias of a gate, (8) has G (D + H) weights. The peepholes p (Gers & Schmidhuber 2000) are 0 unless
 `peepholes` is true. Then p has a row of H numbers per gate, in the order i, f, o.
 """
 
@@ -61,6 +61,9 @@ class LSTM(RecurrentLayer):
             share that is not written.
         forget_bias: Number added to the forget gate's pre-activation (Gers et al. 2000). Jozefowicz et al. 2015 use 1.
             The number is added to the initial b_f if `bias` is true. If `bias` is false, the number stays constant.
+        input_bias: Number added to the input gate's pre-activation in the same way. A negative number keeps the gate
+            nearly closed at first, so that cells without a forget gate do not sum up noise. This is the remedy of
+            Hochreiter & Schmidhuber 1997 for state drift; they start blocks at -1 to -6.
         peepholes: Whether the gates see the cell. Scans with peepholes run the equations; streams run compiled.
         bias: Whether to learn b. `False` omits it.
         init: Initialisation of the weights: `default`, `torch` or `orthogonal` (see `arch.core.initialisation`).
@@ -83,6 +86,7 @@ class LSTM(RecurrentLayer):
         *,
         forget: Forget = "learned",
         forget_bias: float = 0.0,
+        input_bias: float = 0.0,
         peepholes: bool = False,
         bias: bool = True,
         init: Initialisation = "default",
@@ -106,10 +110,12 @@ class LSTM(RecurrentLayer):
         if init == "torch" and self.b_G is not None:
             add_second_bias(self.b_G, width)
         offset_G = torch.zeros(gates, width)
-        offset_G[1] = forget_bias
+        offset_G[0] = input_bias
+        if forget == "learned":
+            offset_G[1] = forget_bias
         if self.b_G is not None:
             self.b_G.data += offset_G.flatten()
-        has_offset = self.b_G is None and forget_bias != 0
+        has_offset = self.b_G is None and (forget_bias, input_bias) != (0, 0)
         self.register_buffer("offset_G", offset_G.flatten() if has_offset else None)
 
     offset_G: Tensor | None

@@ -8,12 +8,14 @@ A Reber string is a walk through this automaton. If two edges leave a node, each
 
 An embedded Reber string is B T (Reber string) T E or B P (Reber string) P E. The second-to-last symbol can be
 predicted only by remembering the second symbol. Strings are concatenated up to the length; the last string
-may be cut off. The answer at each step is the next symbol, and any legal symbol is correct. The metric
-`memory_score` covers only the predictions of second-to-last symbols. A model that knows its node in the inner
-automaton but not the second symbol has a `memory_score` of 0.5.
+may be cut off. With `strings=one`, a sequence has one string, and nothing is scored after it.
 
-The grammar is from Reber 1967, the task from Hochreiter & Schmidhuber 1997, section 5.1. Strings are
-concatenated as in Gers et al. 2000.
+The answer at each step is the next symbol, and any legal symbol is correct. The metric `memory_score` covers
+only the predictions of second-to-last symbols. A model that knows its node in the inner automaton but not the
+second symbol has a `memory_score` of 0.5.
+
+The grammar is from Reber 1967, the task from Hochreiter & Schmidhuber 1997, section 5.1, with `strings=one`. Strings
+are concatenated as in Gers et al. 2000. Their LSTM without forget gates learns single strings, but not endless ones.
 
 >>> import tasks
 >>> task = tasks.build("reber")
@@ -29,7 +31,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -74,11 +76,19 @@ for _edge in (0, 1):
     AFTER_NS[np.arange(len(NODES)), SYMBOL_NE[:, _edge]] = NEXT_NE[:, _edge]
 
 
+Strings = Literal["many", "one"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reber(Task):
-    """Name a legal next symbol of an embedded Reber string; scored at every step, seven classes."""
+    """Name a legal next symbol of an embedded Reber string; scored at every step, seven classes.
+
+    `strings`  number of strings in a sequence: as `many` as fit, or `one`, followed by unscored repetitions of E.
+    """
 
     source: ClassVar[str] = "Reber 1967; Hochreiter & Schmidhuber 1997"
+
+    strings: Strings = "many"
 
     @property
     def inputs(self) -> Tokens:
@@ -109,8 +119,12 @@ class Reber(Task):
             taken[step] = 2 * node_B + edges[step]
             node_B = next_flat[taken[step]]
         symbols_BT = torch.from_numpy(SYMBOL_NE.ravel()[taken].T.copy())
+        inputs_BT, targets_BT = symbols_BT[:, :-1].contiguous(), symbols_BT[:, 1:].contiguous()
         mask_BT = torch.ones(batch, length, dtype=torch.bool)
-        return Batch(inputs=symbols_BT[:, :-1].contiguous(), targets=symbols_BT[:, 1:].contiguous(), mask=mask_BT)
+        if self.strings == "one":
+            mask_BT = (self.nodes(inputs_BT) == 0).cumsum(1) == 0
+            inputs_BT[~mask_BT], targets_BT[~mask_BT] = SYMBOLS.index("E"), 0
+        return Batch(inputs=inputs_BT, targets=targets_BT, mask=mask_BT)
 
     def nodes(self, inputs_BT: Tensor) -> Tensor:
         """Return the node of the grammar that is reached after each step, (B, T)."""
@@ -126,21 +140,21 @@ class Reber(Task):
 
         The best answer at a step is the symbol that is most often legal there.
         """
-        return float(_legal_shares(length).sum(1).max(-1).mean())
+        return float(_legal_shares(length, self.strings).sum(1).max(-1).mean())
 
     def memoryless_score(self, length: int) -> float | None:
         """Return the best score of an answer that depends only on the current symbol and the step number.
 
         The best answer is the symbol that is most often legal after the current symbol at this step.
         """
-        return float(_legal_shares(length).max(-1).sum(1).mean())
+        return float(_legal_shares(length, self.strings).max(-1).sum(1).mean())
 
     def strategies(self, length: int) -> tuple[Strategy, ...]:
         """Return the strategy that knows its node in the inner grammar, but not the second symbol of the string.
 
         It loses half of the memory positions. Its loss is ln 2 there, and wherever two edges leave a node.
         """
-        shares_N = _node_shares(length)
+        shares_N = _node_shares(length, self.strings)
         memory = float(shares_N[MEMORY_NODES.numpy()].sum())
         branching = float(shares_N[[len(edges) == 2 for edges in NODES]].sum())
         inner = Strategy(
@@ -159,11 +173,14 @@ class Reber(Task):
         """Return the probability that two sequences are identical.
 
         Different walks produce different strings, so the result is the sum of the squared probabilities of all walks.
+        With `strings=one`, a walk stays at an additional node, the last one, after the string.
         """
-        squared_NN = np.zeros((len(NODES), len(NODES)))
+        ended = len(NODES)
+        squared_NN = np.zeros((ended + 1, ended + 1))
+        squared_NN[ended, ended] = 1
         for node, edges in enumerate(NODES):
             for _, after in edges:
-                squared_NN[node, after] += len(edges) ** -2
+                squared_NN[node, ended if self.strings == "one" and after == 0 else after] += len(edges) ** -2
         return float(np.linalg.matrix_power(squared_NN, length)[0].sum())
 
     def correct(self, answers: Tensor, batch: Batch) -> Tensor:
@@ -182,29 +199,36 @@ class Reber(Task):
 
 
 @lru_cache(maxsize=4096)
-def _legal_shares(length: int) -> npt.NDArray[np.float64]:
-    """Return the probability (T, S, S) that symbol s is read at step t and symbol r is legal next."""
+def _legal_shares(length: int, strings: Strings) -> npt.NDArray[np.float64]:
+    """Return the probability (T, S, S) that symbol s is read at step t and symbol r is legal next.
+
+    Probabilities are relative to the mean probability that a step is scored.
+    """
     node_N = np.zeros(len(NODES))
     node_N[0] = 1.0
-    shares = np.zeros((length, len(SYMBOLS), len(SYMBOLS)))
+    shares, scored = np.zeros((length, len(SYMBOLS), len(SYMBOLS))), 0.0
     for step in range(length):
         reached_SN = np.zeros((len(SYMBOLS), len(NODES)))
         for edge in (0, 1):
             np.add.at(reached_SN, (SYMBOL_NE[:, edge], NEXT_NE[:, edge]), node_N / 2)
+        if strings == "one":
+            reached_SN[:, 0] = 0  # the string is over
         shares[step] = reached_SN @ LEGAL_NS
         node_N = reached_SN.sum(0)
-    return shares
+        scored += float(node_N.sum()) / length
+    return shares / scored
 
 
 @lru_cache(maxsize=4096)
-def _node_shares(length: int) -> npt.NDArray[np.float64]:
-    """Return the share of the steps after which each node is reached, (N,)."""
+def _node_shares(length: int, strings: Strings) -> npt.NDArray[np.float64]:
+    """Return the share of the scored steps after which each node is reached, (N,)."""
     step_NN = np.zeros((len(NODES), len(NODES)))
     for node, edges in enumerate(NODES):
         for _, after in edges:
-            step_NN[node, after] += 1 / len(edges)
+            if strings == "many" or after != 0:
+                step_NN[node, after] += 1 / len(edges)
     node_N, shares_N = np.eye(len(NODES))[0], np.zeros(len(NODES))
     for _ in range(length):
         node_N = node_N @ step_NN
-        shares_N += node_N / length
-    return shares_N
+        shares_N += node_N
+    return np.asarray(shares_N / shares_N.sum())

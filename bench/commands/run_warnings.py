@@ -27,7 +27,11 @@ def rate_warnings(plan: Plan) -> list[str]:
     """Return a line that counts the settings without a tuned learning rate, if the plan has tuned rates for others."""
     if plan.tuning is not None or not any(each.archs and RATE in each.protocol for each in plan.override):
         return []
-    settings = {(each.case.arch, each.case.task, each.case.length): each for each in reported_cases(plan)}
+    settings = {
+        (each.case.arch, each.case.task, each.case.length): each
+        for each in reported_cases(plan)
+        if each.case.protocol.learning_rate is not None
+    }
     untuned = {setting: each.case for setting, each in settings.items() if each.rate_found_by is None}
     if not untuned:
         return []

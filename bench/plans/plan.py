@@ -23,7 +23,7 @@ from bench.plans.amounts import BudgetBytes, BudgetCount
 from bench.plans.extra import Extra
 from bench.plans.invalid_field import first_error
 from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
-from bench.plans.protocol import resolved_protocol
+from bench.plans.protocol import changed, resolved_protocol
 from results import Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
 from results.specs import Spec, shown_value
 
@@ -238,8 +238,13 @@ class Plan(Strict):
         fields = dict(self.protocol)
         for override in self.override:
             if override.applies_to(arch, task, length):
-                fields |= override.protocol
+                fields = changed(fields, override.protocol)
         if self.tuning is not None:
+            if fields.get("optimizer") == "guessing":
+                raise UsageError(
+                    f"protocol: {arch} on {task} at {length} has optimizer = 'guessing' and no learning rate to tune: "
+                    "omit the tuning, or these cases"
+                )
             if RATE in fields:
                 raise UsageError(
                     f"protocol: learning_rate is {shown_value(fields[RATE])} for {arch} on {task} at {length}, but the "

@@ -24,6 +24,19 @@ from results.specs import shown_value
 STRICT_SHARE = 0.999
 """Share of the span at which training stops if longer sequences are tested, unless the plan gives `solved_at`."""
 DURATIONS = ("steps", "train_sequences", "epochs")
+SCHEDULING = ("schedule", "halve_every", "final_learning_rate", "warmup_steps", "warmup_share")
+OF_GRADIENTS = ("learning_rate", *SCHEDULING, "clip", "weight_decay", "weight_decay_on")
+"""The fields that only training by gradients has."""
+
+
+def changed(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a protocol after the changes of a more specific table of the plan.
+
+    A table that chooses `guessing` does not inherit the fields that only training by gradients has.
+    """
+    if changes.get("optimizer") == "guessing":
+        fields = {field: value for field, value in fields.items() if field not in OF_GRADIENTS}
+    return {**fields, **changes}
 
 
 def resolved_protocol(given: Mapping[str, Any], length: int) -> Protocol:
@@ -33,7 +46,10 @@ def resolved_protocol(given: Mapping[str, Any], length: int) -> Protocol:
     is invalid or missing, or if values contradict each other.
     """
     protocol = _validated(given)
+    _check_optimizer(protocol, given)
     defaults: dict[str, Any] = {}
+    if protocol.optimizer == "guessing":
+        defaults["learning_rate"] = None
     if protocol.tests_beyond(length):
         defaults["solved_at"] = STRICT_SHARE
     if protocol.weight_decay:
@@ -55,6 +71,19 @@ def _validated(given: Mapping[str, Any]) -> Protocol:
         if protocol.evaluate_at.count(at) > 1:
             raise UsageError(f"protocol: evaluate_at: {shown_value(at)} occurs more than once; give each value once")
     return protocol
+
+
+def _check_optimizer(protocol: Protocol, given: Mapping[str, Any]) -> None:
+    if protocol.optimizer == "guessing":
+        for field in given:
+            if field in OF_GRADIENTS:
+                raise UsageError(f"protocol: {field} needs gradients, but optimizer is 'guessing': omit one of them")
+        if protocol.keep_best:
+            raise UsageError("protocol: optimizer = 'guessing' always keeps the best weights: omit keep_best")
+    elif "guess_range" in given:
+        raise UsageError(
+            "protocol: guess_range is the bound of guessed weights: add optimizer = 'guessing', or omit it"
+        )
 
 
 def _check_duration(protocol: Protocol) -> None:

@@ -25,6 +25,7 @@ from bench.machine.timer import seconds_per_call, synchronise
 from bench.plans.plan import Timing
 from bench.probes.subject import Subject
 from bench.training.data import to_device
+from bench.training.guessing import Guessing
 from bench.training.optimizer import clip_gradients, optimizer_of, training_loss
 from results import Block, Measurement
 
@@ -124,11 +125,14 @@ def _forward(subject: Subject, batch: int) -> Callable[[], object]:
 def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
     """Return a function that runs one training step on a copy of the model.
 
-    A step consists of forward pass, backward pass, gradient clipping and optimizer step.
+    A step consists of forward pass, backward pass, gradient clipping and optimizer step. A step of guessing draws
+    weights and scores them.
     """
     case, task, model = subject.case, subject.task, copy.deepcopy(subject.model).train()
     sample = task.sample(tasks.generator(case.seed, "train"), batch, case.length)
     training_batch = to_device(sample, subject.device)
+    if case.protocol.optimizer == "guessing":
+        return partial(Guessing(model, task, case).step, training_batch)
     optimizer = optimizer_of(model, case.protocol, case.protocol.learning_rate or ANY_LEARNING_RATE)
 
     def training_step() -> None:

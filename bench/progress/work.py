@@ -6,8 +6,8 @@ pass, take about
     training step = T · SECONDS_PER_STEP + FLOPs · SECONDS_PER_FLOP                          (1)
     evaluation    = ⌈N / R⌉ · T · SECONDS_PER_STEP / 3 + FLOPs · SECONDS_PER_FLOP            (2)
 
-because a training step goes through the model three times. The constants are first guesses from one machine.
-`bench.progress.estimates` corrects them by measured durations.
+because a training step goes through the model three times. A step of guessing is an evaluation of its batch. The
+constants are first guesses from one machine. `bench.progress.estimates` corrects them by measured durations.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def work_of(case: Case) -> Work:
 def _work_of(case: Case) -> Work:
     protocol = case.protocol
     steps, length = total_steps(protocol), _mean_training_length(case)
-    step = length * SECONDS_PER_STEP + _flops(case, protocol.batch, length, trains=True) * SECONDS_PER_FLOP  # (1)
+    if protocol.optimizer == "guessing":
+        step = _evaluation(case, protocol.batch, length)
+    else:
+        step = length * SECONDS_PER_STEP + _flops(case, protocol.batch, length, trains=True) * SECONDS_PER_FLOP  # (1)
     evaluations = math.ceil(steps / protocol.evaluate_every)
     validation = sum(_evaluation(case, count, case.length) for count in _validated(protocol))
     testing = sum(_evaluation(case, count, tested) for tested, count in planned_tests(case))

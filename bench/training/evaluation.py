@@ -21,6 +21,11 @@ class Evaluation:
     score: float
     metrics: dict[str, float]
 
+    @property
+    def loss(self) -> float:
+        """The loss, which is the first metric of every task."""
+        return next(iter(self.metrics.values()))
+
 
 def evaluate(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Evaluation:
     """Evaluate `model` on `batch` without gradients or dropout, and restore the training mode of `model`."""

@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps with clipped gradients, regular evaluation, and early stopping."""
+"""The training loop: steps of a learner, regular evaluation, and early stopping."""
 
 # Shape suffixes: B batch, T time
 
@@ -16,8 +16,9 @@ import tasks
 from bench.machine.denormals import flushes_denormals
 from bench.training.data import batches, fit_batch, to_device
 from bench.training.evaluation import evaluate
-from bench.training.optimizer import clip_gradients, optimizer_of, training_loss
-from bench.training.schedule import learning_rate_factor, total_steps
+from bench.training.guessing import Guessing
+from bench.training.optimizer import GradientDescent
+from bench.training.schedule import total_steps
 from results import Case, EvalPoint, Progress, Training, digest, solved_score
 
 Report = Callable[[int, int, float], None]
@@ -37,7 +38,8 @@ def train(
     """Train `model` in place according to the case's protocol, and return a summary of the training.
 
     A loss or gradient that is not finite stops training as `diverged`, before the weights are updated. Torch's
-    global generator, which dropout uses, is seeded from the seed of the case.
+    global generator, which dropout uses, is seeded from the seed of the case. With the optimizer `guessing`, the model
+    ends with the weights of the best validation.
 
     Args:
         model: The untrained model, on the device to train on.
@@ -50,10 +52,11 @@ def train(
     """
     protocol, device = case.protocol, next(model.parameters()).device
     total = total_steps(protocol)
-    optimizer = optimizer_of(model, protocol, learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(protocol, step, learning_rate)
-    )
+    learner: GradientDescent | Guessing
+    if protocol.optimizer == "guessing":
+        learner = Guessing(model, task, case)
+    else:
+        learner = GradientDescent(model, task, protocol, learning_rate)
     validation = to_device(
         task.sample(tasks.generator(case.seed, "validation"), protocol.validation_sequences, case.length, "validation"),
         device,
@@ -70,28 +73,20 @@ def train(
     model.train()
     for step, batch in enumerate(batches(task, case), start=1):
         sequences += len(batch.inputs)
-        batch = to_device(batch, device)
-        optimizer.zero_grad(set_to_none=True)
-        loss = training_loss(model, task, batch)
-        loss.backward()
-        norm = clip_gradients(model, protocol)
-        losses.append(loss.item())
-        if not (math.isfinite(losses[-1]) and math.isfinite(norm.item())):
+        losses.append(learner.step(to_device(batch, device)))
+        if learner.diverged:
             stopped = "diverged"
             break
-        optimizer.step()
-        schedule.step()
         if step % protocol.evaluate_every == 0 or step == total:
-            validated = evaluate(model, task, validation)
+            validated = learner.validate(validation)
             fitted = None if fit is None else evaluate(model, task, fit)
-            loss_name = next(iter(validated.metrics))
             curve.append(
                 EvalPoint(
                     step=step,
                     train_loss=_finite(sum(losses) / len(losses)),
-                    validation_loss=_finite(validated.metrics[loss_name]),
+                    validation_loss=_finite(validated.loss),
                     validation_score=validated.score,
-                    fit_loss=None if fitted is None else _finite(fitted.metrics[loss_name]),
+                    fit_loss=None if fitted is None else _finite(fitted.loss),
                     fit_score=None if fitted is None else fitted.score,
                 )
             )

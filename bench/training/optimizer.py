@@ -1,4 +1,4 @@
-"""The optimizer of a training protocol, the loss that it minimises, and the clipping of gradients."""
+"""Training by gradients: the optimizer of a protocol, the loss that it minimises, and the clipping of gradients."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import arch
 import tasks
+from bench.training.evaluation import Evaluation, evaluate
+from bench.training.schedule import learning_rate_factor
 from results import Protocol
 
 
@@ -46,6 +48,46 @@ def training_loss(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batc
 def clip_gradients(model: nn.Module, protocol: Protocol) -> Tensor:
     """Scale the gradients down to the norm `clip` of the protocol if they exceed it, and return their norm before."""
     return torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip or math.inf)
+
+
+class GradientDescent:
+    """A learner that takes one step of the optimizer per batch, at the learning rate of the schedule.
+
+    A loss or gradient that is not finite leaves the weights as they are, and `diverged` is then true.
+
+    Args:
+        model: The model to train in place.
+        task: The task, which defines the loss.
+        protocol: The optimizer, its schedule, and the clipping.
+        learning_rate: The highest rate of the schedule; None for that of the protocol.
+    """
+
+    def __init__(
+        self, model: arch.SequenceModel, task: tasks.Task, protocol: Protocol, learning_rate: float | None = None
+    ) -> None:
+        self._model, self._task, self._protocol = model, task, protocol
+        self._optimizer = optimizer_of(model, protocol, learning_rate)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: learning_rate_factor(protocol, step, learning_rate)
+        )
+        self.diverged = False
+
+    def step(self, batch: tasks.Batch) -> float:
+        """Train on a batch, and return the loss before."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = training_loss(self._model, self._task, batch)
+        loss.backward()
+        norm = clip_gradients(self._model, self._protocol)
+        value = loss.item()
+        self.diverged = not (math.isfinite(value) and math.isfinite(norm.item()))
+        if not self.diverged:
+            self._optimizer.step()
+            self._schedule.step()
+        return value
+
+    def validate(self, validation: tasks.Batch) -> Evaluation:
+        """Return the evaluation of the present weights."""
+        return evaluate(self._model, self._task, validation)
 
 
 def _by_decay(

@@ -59,9 +59,13 @@ class TuningCost:
 
 
 def rate_rows(groups: Sequence[Group], records: Sequence[Record]) -> list[RateRow]:
-    """Return one row per group, in the order of `groups`. `records` include those of tuning cases."""
+    """Return one row per group that is trained by gradients, in the order of `groups`.
+
+    `records` include those of tuning cases.
+    """
     by_key = {record.key: record for record in records}
-    return [_row(group, rate_results(group.seeds[0].case, by_key)) for group in groups]
+    trained = [group for group in groups if group.seeds[0].case.protocol.optimizer == "adam"]
+    return [_row(group, rate_results(group.seeds[0].case, by_key)) for group in trained]
 
 
 def tuning_cost(records: Sequence[Record]) -> TuningCost | None:

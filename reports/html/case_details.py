@@ -204,7 +204,10 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
 
 
 def _rate(group: Group) -> str:
-    tuning = group.seeds[0].case.tuning
+    case = group.seeds[0].case
+    if case.protocol.optimizer == "guessing":
+        return "none, because weights are guessed"
+    tuning = case.tuning
     rates = numbers.listed([f"{rate:g}" for rate in group.learning_rates] or [numbers.MISSING])
     if tuning is not None:
         return f"{rates}, chosen from {numbers.listed([f'{rate:g}' for rate in tuning.learning_rates])}"

@@ -49,7 +49,8 @@ def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
     Protocols with the same description share a pair. If learning rates differ between architectures, tasks or lengths,
     descriptions refer to the section that lists them.
     """
-    rates = {seed.case.protocol.learning_rate for group in groups for seed in group.seeds}
+    used = {seed.case.protocol for group in groups for seed in group.seeds}
+    rates = {protocol.learning_rate for protocol in used if protocol.optimizer == "adam"}
     archs_by_protocol: dict[str, dict[Setting, list[str]]] = {}
     for group in groups:
         for protocol in dict.fromkeys(seed.case.protocol for seed in group.seeds):
@@ -89,32 +90,14 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
     else:
         epochs = plural(protocol.epochs or 0, "epoch")
         source = f"{epochs} over {count(protocol.train_sequences)} fixed sequences in batches of {protocol.batch:,}"
-    halving = f"halved every {plural(protocol.halve_every, 'epoch')}"
-    schedule = halving if protocol.schedule == "halving" else protocol.schedule
-    if protocol.final_learning_rate:
-        schedule += f" to {protocol.final_learning_rate:g}"
     evaluation_interval = plural(protocol.evaluate_every, "step")
-    if protocol.learning_rate is None:
-        rate = "a learning rate chosen by tuning"
-    else:
-        rate = (
-            f"learning rate {protocol.learning_rate:g}" if has_one_rate else "a learning rate of the plan, listed above"
-        )
     bound = "" if protocol.test_steps is None else f", fewer beyond {protocol.test_steps:,} time steps in total"
     parts = [
         f"At most {source}",
-        f"Adam, {rate} ({schedule})",
-        f"gradients clipped at {protocol.clip:g}" if protocol.clip else "gradients not clipped",
+        *_learning(protocol, has_one_rate=has_one_rate),
         f"validation on {protocol.validation_sequences:,} sequences every {evaluation_interval}",
         f"one test on {protocol.test_sequences:,} other sequences{bound}",
     ]
-    if protocol.warmup_steps:
-        parts.insert(2, f"{protocol.warmup_steps:,} warm-up steps")
-    if protocol.warmup_share:
-        parts.insert(2, f"warm-up over {protocol.warmup_share:.0%} of the steps")
-    if protocol.weight_decay:
-        on = " on matrices" if protocol.weight_decay_on == "matrices" else ""
-        parts.insert(2, f"weight decay {protocol.weight_decay:g}{on}")
     if (lengths := protocol.training_range()) is not None:
         parts.insert(1, f"training lengths {lengths[0]:,} to {lengths[1]:,}")
     elif protocol.train_lengths == "up_to":
@@ -127,6 +110,32 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
     if protocol.patience:
         parts.append(f"early stop after {plural(protocol.patience, 'validation')} in a row without improvement")
     return "; ".join(parts) + "."
+
+
+def _learning(protocol: Protocol, *, has_one_rate: bool) -> list[str]:
+    """Return how the weights are found."""
+    if protocol.optimizer == "guessing":
+        bound = f"{protocol.guess_range:g}"
+        return [f"random weight guessing, every step with new weights from -{bound} to {bound}"]
+    halving = f"halved every {plural(protocol.halve_every, 'epoch')}"
+    schedule = halving if protocol.schedule == "halving" else protocol.schedule
+    if protocol.final_learning_rate:
+        schedule += f" to {protocol.final_learning_rate:g}"
+    if protocol.learning_rate is None:
+        rate = "a learning rate chosen by tuning"
+    else:
+        rate = (
+            f"learning rate {protocol.learning_rate:g}" if has_one_rate else "a learning rate of the plan, listed above"
+        )
+    parts = [f"Adam, {rate} ({schedule})"]
+    if protocol.weight_decay:
+        on = " on matrices" if protocol.weight_decay_on == "matrices" else ""
+        parts.append(f"weight decay {protocol.weight_decay:g}{on}")
+    if protocol.warmup_share:
+        parts.append(f"warm-up over {protocol.warmup_share:.0%} of the steps")
+    if protocol.warmup_steps:
+        parts.append(f"{protocol.warmup_steps:,} warm-up steps")
+    return [*parts, f"gradients clipped at {protocol.clip:g}" if protocol.clip else "gradients not clipped"]
 
 
 def _range(numbers: Sequence[int]) -> str:

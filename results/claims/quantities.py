@@ -15,8 +15,11 @@ from results.schema.record import EvalPoint, Measurement, Record
 def value_of(quantity: Quantity, record: Record) -> float | None:
     """Return the value of a quantity in a record.
 
-    The result is None if the case diverged or is inconsistent, or if the record does not contain the quantity.
+    The result is None if the case diverged or is inconsistent, or if the record does not contain the quantity. But a
+    training that diverged has not solved its task.
     """
+    if quantity.training is not None:
+        return None if record.training is None else float(bool(record.of("sequences_until_solved")))
     if record.status in ("diverged", "inconsistent"):
         return None
     if quantity.model is not None:
@@ -36,8 +39,11 @@ def sequences_of(quantity: Quantity, record: Record) -> int | None:
     """Return the number of sequences on which a quantity was measured in a record.
 
     The result is None for quantities that are not shares of right answers, such as losses, timings and gaps. It is also
-    None for scores of training sequences: the training set is no sample.
+    None for scores of training sequences: the training set is no sample. Whether a training solved its task is one
+    right or wrong answer.
     """
+    if quantity.training is not None:
+        return 1
     protocol = record.case.protocol
     if quantity.curve == "validation_score":
         return protocol.validation_sequences
@@ -52,6 +58,8 @@ def best_of(quantity: Quantity) -> float | None:
     """
     if quantity.curve is not None and quantity.until_epoch is None:
         return {"fit_score": 1.0, "validation_score": 1.0, "fit_loss": 0.0, "validation_loss": 0.0}.get(quantity.curve)
+    if quantity.training is not None:
+        return 1.0
     if quantity.metric is not None and METRICS[quantity.metric].kind in ("score", "loss"):
         return 1.0 if METRICS[quantity.metric].better == "higher" else 0.0
     return None

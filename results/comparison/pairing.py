@@ -207,12 +207,17 @@ def condition_differences(base: Conditions, new: Conditions) -> Iterable[Differe
     if base[3] != new[3]:
         yield difference("tuning", _grid_text(base[3]), _grid_text(new[3]))
     for name in Protocol.model_fields:
-        before, after = getattr(base[0], name), getattr(new[0], name)
-        if before != after:
-            rate = name == "learning_rate"
-            yield difference(
-                f"protocol {name}", *("tuned" if rate and each is None else each for each in (before, after))
-            )
+        base_value, new_value = _field(base[0], name), _field(new[0], name)
+        if base_value != new_value:
+            yield difference(f"protocol {name}", base_value, new_value)
+
+
+def _field(protocol: Protocol, name: str) -> object:
+    """Return the value of a field of a protocol, with a word in place of a learning rate that it does not give."""
+    value = getattr(protocol, name)
+    if name == "learning_rate" and value is None:
+        return "none" if protocol.optimizer == "guessing" else "tuned"
+    return value
 
 
 def _grid_text(tuning: Tuning | None) -> str:

@@ -30,6 +30,8 @@ MAX_LENGTH = 1 << 24
 """Last length of the longest range, as for the trained lengths of a plan."""
 MAX_RANGE = 1 << 16
 """Maximum number of lengths in a range."""
+GUESS_RANGE = 100.0
+"""Bound of guessed weights in all experiments of Schmidhuber, Hochreiter & Bengio 2001."""
 SOLVED_SHARE = 0.99
 """Share of the span from the chance level to a perfect score at which a task counts as solved."""
 MIN_TEST_SEQUENCES = 128
@@ -61,12 +63,17 @@ class Protocol(Strict):
     `bench.plans.protocol`.
     """
 
+    optimizer: Literal["adam", "guessing"] = "adam"
+    """How the weights are found. `guessing` draws all weights anew at every step and keeps the best; it has no learning
+    rate."""
+    guess_range: Rate = GUESS_RANGE
+    """Bound of the weights that are guessed, from `-guess_range` to `guess_range`; used by `guessing` only."""
     batch: Size = 32
     steps: Size | None = None
     train_sequences: Size | None = None
     epochs: Size | None = None
     learning_rate: Rate | None = 1e-3
-    """Highest learning rate of the schedule; None if it is chosen by tuning (see `Case.tuning`)."""
+    """Highest learning rate of the schedule. None if it is chosen by tuning (see `Case.tuning`), or with `guessing`."""
     schedule: Literal["constant", "halving", "cosine"] = "cosine"
     halve_every: Size = 20
     """Epochs between two halvings of the learning rate; used by the `halving` schedule only."""
@@ -170,6 +177,7 @@ class Protocol(Strict):
 ADDED_LATER = (
     *("fit_sequences", "patience", "keep_best"),
     *("weight_decay_on", "final_learning_rate", "warmup_share", "solved_at", "test_steps"),
+    *("optimizer", "guess_range"),
 )
 """The fields of a protocol that its first version lacks."""
 
@@ -235,7 +243,11 @@ class Case(Strict):
 
     @model_validator(mode="after")
     def _has_one_source_of_its_rate(self) -> Self:
-        if (self.tuning is None) == (self.protocol.learning_rate is None):
+        has_rate, is_tuned = self.protocol.learning_rate is not None, self.tuning is not None
+        if self.protocol.optimizer == "guessing":
+            if has_rate or is_tuned:
+                raise ValueError("a case of guessing has neither a learning rate nor a grid in tuning")
+        elif has_rate == is_tuned:
             raise ValueError("a case needs either a learning rate in its protocol or a grid in tuning")
         return self
 

@@ -53,9 +53,9 @@ class Cases(Strict):
 
 
 class Quantity(Strict):
-    """One number per case: a metric, a value of a training curve, or a property of the model.
+    """One number per case: a metric, a value of a training curve, whether training succeeded, or a size of the model.
 
-    Exactly one of `metric`, `curve` and `model` must be set.
+    Exactly one of `metric`, `curve`, `training` and `model` must be set.
     """
 
     metric: Name | None = None
@@ -66,13 +66,16 @@ class Quantity(Strict):
     reduce: Literal["last", "highest", "lowest"] = "last"
     from_epoch: Annotated[int, Field(ge=0)] | None = None
     until_epoch: Annotated[int, Field(ge=0)] | None = None
+    training: Literal["solved"] | None = None
+    """1 if a validation reached `solved_at` of the protocol, otherwise 0. Its mean is the share of such seeds."""
     model: Literal["parameters"] | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if sum(source is not None for source in (self.metric, self.curve, self.model)) != 1:
-            given = f"metric={self.metric!r}, curve={self.curve!r}, model={self.model!r}"
-            raise ValueError(f"a quantity needs exactly one of metric, curve and model; given: {given}")
+        sources = {name: getattr(self, name) for name in ("metric", "curve", "training", "model")}
+        if sum(source is not None for source in sources.values()) != 1:
+            given = ", ".join(f"{name}={source!r}" for name, source in sources.items())
+            raise ValueError(f"a quantity needs exactly one of metric, curve, training and model; given: {given}")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"unknown metric {self.metric!r}; choose one of {', '.join(METRICS)}")
         return self
@@ -173,7 +176,8 @@ class Claim(Strict):
         unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
         if self.against is not None:
             return -inf, inf
-        if quantity.curve in ("fit_score", "validation_score") or unit.startswith("share"):
+        is_score = quantity.curve in ("fit_score", "validation_score") or unit.startswith("share")
+        if is_score or quantity.training is not None:
             return 0.0, 1.0
         return -inf, 1.0 if unit == "R²" else inf
 

@@ -37,11 +37,19 @@ def test_the_lstm_of_the_literature_has_the_published_parameter_count() -> None:
     assert arch.parameter_count(model) == 197_378
 
 
-def test_a_constant_forget_bias_equals_a_learned_bias_of_that_value() -> None:
-    constant = model("lstm:bias=False,forget_bias=1.5", depth=1).layers[0]
-    learned = model("lstm", depth=1).layers[0]
-    offset_G = torch.zeros(4 * WIDTH, dtype=torch.float64)
-    offset_G[WIDTH : 2 * WIDTH] = 1.5
+@pytest.mark.parametrize(
+    ("spec", "bias", "rows"),
+    [
+        ("lstm", "forget_bias", slice(WIDTH, 2 * WIDTH)),
+        ("lstm", "input_bias", slice(WIDTH)),
+        ("lstm:forget=none", "input_bias", slice(WIDTH)),
+    ],
+)
+def test_a_constant_bias_of_a_gate_equals_a_learned_bias_of_that_value(spec: str, bias: str, rows: slice) -> None:
+    constant = model(str(arch.get(spec).with_options({"bias": False, bias: 1.5})), depth=1).layers[0]
+    learned = model(spec, depth=1).layers[0]
+    offset_G = torch.zeros_like(learned.b_G)
+    offset_G[rows] = 1.5
     learned.load_state_dict({"W_GD": constant.W_GD, "U_GH": constant.U_GH, "b_G": offset_G})
     x_BTD = reals(BATCH, 7, CHANNELS, seed=0).requires_grad_()
     actual, expected = constant(x_BTD), learned(x_BTD)
@@ -51,6 +59,17 @@ def test_a_constant_forget_bias_equals_a_learned_bias_of_that_value() -> None:
         gradients([expected], [x_BTD, learned.W_GD, learned.U_GH]),
     )
     assert "b_G" not in dict(constant.named_parameters())
+
+
+@pytest.mark.parametrize("forget", ["learned", "none", "coupled"])
+def test_an_input_bias_moves_the_start_of_the_input_gate_alone(forget: str) -> None:
+    usual, closed = (
+        arch.build(f"lstm:forget={forget},input_bias={bias}", channels=1, outputs=1, width=4, seed=0).layers[0]
+        for bias in (0, -3)
+    )
+    moved_G = (closed.b_G - usual.b_G).detach()
+    torch.testing.assert_close(moved_G, torch.tensor([-3.0] * 4 + [0.0] * (len(moved_G) - 4)))
+    assert torch.equal(usual.W_GD, closed.W_GD) and torch.equal(usual.U_GH, closed.U_GH)
 
 
 def test_a_model_with_a_constant_forget_bias_is_restored_from_its_weights() -> None:

@@ -60,10 +60,11 @@ def test_reals_never_overlap_and_tiny_spaces_always_do() -> None:
     assert tasks.declared_overlap(tasks.build("parity"), 2, SEQUENCES) == 1
 
 
-def test_reber_collision_matches_sampled_pairs() -> None:
-    """Check the stated collision probability at length 9 against the share of identical pairs among sampled pairs."""
-    task = tasks.build("reber")
+@pytest.mark.parametrize(("spec", "length"), [("reber", 9), ("reber:strings=one", 9), ("reber:strings=one", 14)])
+def test_reber_collision_matches_sampled_pairs(spec: str, length: int) -> None:
+    """Check the stated collision probability against the share of identical pairs among sampled pairs."""
+    task = tasks.build(spec)
     generator = tasks.generator(0, "train")
-    first, second = (task.sample(generator, 200_000, 9).inputs for _ in range(2))
+    first, second = (task.sample(generator, 200_000, length).inputs for _ in range(2))
     identical = (first == second).all(1).double().mean().item()
-    assert task.collision(9) == pytest.approx(identical, rel=0.1)
+    assert task.collision(length) == pytest.approx(identical, rel=0.1)

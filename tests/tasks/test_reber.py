@@ -51,6 +51,36 @@ def test_samples_are_whole_strings_except_for_the_last() -> None:
         assert all(symbol in legal_after(text[:i]) for i, symbol in enumerate(text) if i)
 
 
+def test_single_strings_are_those_of_the_grammar_and_are_scored_up_to_their_last_prediction() -> None:
+    one, many = Reber(strings="one"), Reber()
+    batch, endless = (task.sample(tasks.generator(0, "train"), 200, 30) for task in (one, many))
+    lengths = set()
+    for row, targets, mask, long in zip(batch.inputs, batch.targets, batch.mask, endless.inputs, strict=True):
+        text, whole = ("".join(oracles.words(one, tokens.tolist())) for tokens in (row, long))
+        string = re.match(oracles.EMBEDDED, whole)
+        end = string.end() if string else 31
+        assert text == (whole[:end] + "E" * 30)[:30]
+        assert mask.tolist() == [step < end - 1 for step in range(30)]
+        assert oracles.words(one, targets[mask][:29].tolist()) == list(whole[1 : mask.sum() + 1])
+        assert not targets[~mask].any()
+        lengths.add(end)
+    assert min(lengths) == 9 and len(lengths) > 8
+    assert one.score(one.solve(batch), batch) == 1.0
+
+
+def test_single_strings_are_scored_against_their_own_chance() -> None:
+    """Check both reference scores against the best answers on a large sample, which can only be slightly higher."""
+    task, length = Reber(strings="one"), 18
+    batch = task.sample(tasks.generator(0, "test"), 20_000, length)
+    legal = torch.from_numpy(LEGAL_NS)[task.nodes(batch.inputs)] & batch.mask[..., None]
+    scored = batch.mask.sum().item()
+    blind = legal.sum(0).max(-1).values.sum().item() / scored
+    by_symbol = [(legal & (batch.inputs == symbol)[..., None]).sum(0).max(-1).values.sum() for symbol in range(7)]
+    assert task.chance(length) == pytest.approx(blind, abs=0.005)
+    assert task.memoryless_score(length) == pytest.approx(sum(by_symbol).item() / scored, abs=0.005)  # type: ignore[union-attr]
+    assert abs(task.chance(length) - Reber().chance(length)) > 0.02
+
+
 def test_both_edges_out_of_a_node_are_equally_likely() -> None:
     task = Reber()
     batch = task.sample(tasks.generator(0, "train"), 400, 200)

@@ -58,6 +58,7 @@ CASES = [
     ("recall:pairs=6,vocabulary=24,overwritten=3", 40),
     ("recall:pairs=5,vocabulary=20,key_tokens=2,key_parts=3,noise=7", 40),
     ("reber", 20),
+    ("reber:strings=one", 20),
     ("selective_copy:symbols=4,alphabet=3", 12),
     ("temporal_order", 12),
     ("temporal_order:symbols=3", 12),

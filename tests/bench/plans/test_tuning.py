@@ -125,6 +125,8 @@ def test_settings_without_a_tuned_rate_are_counted(tmp_path: Path) -> None:
     assert rate_warnings(choose_plan(options(path, archs=["lstm"]))) == []
     assert rate_warnings(choose_plan(options(path, learning_rates="1e-3,1e-2"))) == []
     assert rate_warnings(plan_of(tmp_path, TINY)) == []
+    guessing = '\n[[extra]]\narchs = ["gru"]\nprotocol = { optimizer = "guessing" }\n'
+    assert rate_warnings(plan_of(tmp_path, TINY + RATE_OF_LSTM + guessing)) == [line]
 
 
 def test_missed_budgets_are_named_before_training(tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def test_the_work_is_that_of_the_equations() -> None:
     assert work.training == pytest.approx(training, rel=EXACT)
 
 
+def test_a_step_of_guessing_is_an_evaluation_of_its_batch() -> None:
+    guessing = {"optimizer": "guessing", "learning_rate": None}
+    case = tiny_case("lstm", length=16, steps=20, batch=8, evaluate_every=6, **guessing)
+    flops = model_on_meta(case, build(case.task)).forward_flops(8, 16)  # validation reads 8 sequences too
+    evaluation = 16 * SECONDS_PER_STEP / 3 + SECONDS_PER_FLOP * (flops or 0)
+    assert work_of(case).training == pytest.approx((20 + 4) * evaluation, rel=EXACT)
+
+
 def test_more_lengths_take_more_time_and_a_bound_takes_less() -> None:
     few = tiny_case("transformer", length=64, test_sequences=1024)
     many = tiny_case("transformer", length=64, test_sequences=1024, evaluate_at=tuple(64 * n for n in range(1, 14)))

@@ -9,11 +9,13 @@ from statistics import fmean
 import pytest
 
 from reports.analysis.groups import group_cases
+from reports.analysis.learning_rates import rate_rows
 from reports.analysis.memory_share import shared_settings, shares_beyond_training
 from reports.analysis.overview import overview_rows
 from reports.analysis.ranking import Estimate
 from reports.export import comparison
 from reports.format import numbers
+from reports.html.case_details import case_details
 from reports.text.budgets import budget
 from reports.text.conclusions import conclusions
 from reports.text.context import context, protocols
@@ -265,3 +267,20 @@ def test_different_protocols_are_listed_with_their_cases() -> None:
     decayed = one.model_copy(update={"protocol": one.protocol.model_copy(update={"weight_decay": 0.1})})
     plain, odd = protocols(group_cases(synthetic.run([one, synthetic.case("rnn", "adding", 32, 0), decayed]), []))
     assert (plain[0], odd[0]) == ("adding at 32", "gru weight_decay=0.1 on adding at 32")
+
+
+def test_guessing_is_described_without_a_learning_rate() -> None:
+    trained = synthetic.case("gru", "adding", 32, 0)
+    guess = Protocol(steps=800, optimizer="guessing", learning_rate=None, guess_range=10.0)
+    guessed = synthetic.case("rnn", "adding", 32, 0).model_copy(update={"protocol": guess})
+    (first, second) = protocols(group_cases(synthetic.run([trained, guessed]), []))
+    assert "Adam, learning rate 0.001 (cosine); gradients clipped at 1; " in first[1]
+    assert second[1].startswith(
+        "At most 800 steps on fresh batches of 32; random weight guessing, every step with new weights from -10 to 10; "
+        "validation on 256 sequences every 100 steps;"
+    )
+    groups = group_cases(synthetic.run([trained, guessed]), [])
+    assert [row.arch for row in rate_rows(groups, [])] == ["gru"]
+    configurations = [dict(details.configuration) for details in case_details(groups)]
+    assert configurations[1]["learning rate"] == "none, because weights are guessed"
+    assert "optimizer=guessing" in configurations[1]["protocol"]

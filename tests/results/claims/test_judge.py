@@ -378,8 +378,8 @@ def test_an_epoch_includes_its_incomplete_last_batch() -> None:
     [
         ({"at_least": None}, "at_least, at_most or both"),
         ({"quantity": {"metric": "acuracy"}}, "unknown metric 'acuracy'"),
-        ({"quantity": {}}, "one of metric, curve and model"),
-        ({"quantity": {"metric": "accuracy", "model": "parameters"}}, "one of metric, curve and model"),
+        ({"quantity": {}}, "one of metric, curve, training and model"),
+        ({"quantity": {"metric": "accuracy", "model": "parameters"}}, "one of metric, curve, training and model"),
         ({"against": {}}, "give cases, quantity or both"),
         ({"colour": "red"}, "Extra inputs"),
     ],

@@ -84,3 +84,23 @@ def test_values_that_are_not_comparable_stand_side_by_side_without_a_verdict() -
     assert (rows[0].published, rows[0].rule, rows[0].doubt) == ("0.900", "", "")
     assert rows[0].findings[0].value.startswith("0.400 (")
     assert summary(rows) == "1 claim: 1 not comparable."
+
+
+def test_the_share_of_seeds_that_solve_a_task_has_the_interval_of_a_share() -> None:
+    share = published(published=1.0, tolerance=0.03, quantity={"training": "solved"})
+    effort, other = "sequences_until_solved", "accuracy"
+    solved = [scored(case("lstm", seed), 6400.0, metric=effort) for seed in range(4)]
+    entry = judged(share, solved)
+    (finding,) = entry.findings
+    assert (entry.verdict, entry.settled, finding.values) == ("reproduced", False, (1.0,) * 4)
+    assert finding.interval is not None
+    assert finding.interval.low == pytest.approx(0.5101, abs=1e-4)  # Wilson's interval of 4 in 4
+    diverged = scored(case("lstm", 5), 0.5, metric=other).model_copy(update={"status": "diverged"})
+    entry = judged(share, [*solved, scored(case("lstm", 4), 0.5, metric=other), diverged])
+    (finding,) = entry.findings
+    assert (entry.verdict, finding.values) == ("not reproduced", (1.0,) * 4 + (0.0, 0.0))
+    failed = diverged.model_copy(update={"status": "crashed", "training": None})
+    assert judged(share, [*solved, failed]).findings[0].values == (1.0,) * 4
+    assert share.range == (0.0, 1.0)
+    with pytest.raises(ValidationError, match="exactly one of metric, curve, training and model; given: metric='acc"):
+        published(quantity={"metric": "accuracy", "training": "solved"})

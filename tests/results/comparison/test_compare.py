@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import Block, Case, Measurement, ProbeRun, Protocol, Record, RunFile
+from results import Block, Case, Measurement, ProbeRun, Protocol, Record, RunFile, Tuning
 from results.comparison.compare import EVERYWHERE, Comparison, compare, location_text
+from results.comparison.pairing import condition_differences, conditions_of
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
 from tests import promises
@@ -374,3 +375,25 @@ def test_a_broken_promise_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not promises.coverage(promises.shared, 1000).kept
     assert not promises.by_report("alarms", [0, 0, 3, 1, 2, 0, 4, 1] * 4, 20, high=0.01).kept
     assert promises.by_report("alarms", [0, 0, 0, 0, 0, 0, 0, 1] * 4, 20, high=0.01).kept
+
+
+def test_the_learning_rates_of_different_ways_of_training_are_named() -> None:
+    fixed, tuned, guessing = (
+        CASES[0].model_copy(update={"protocol": PROTOCOL.model_copy(update=changes), "tuning": grid_of_rates})
+        for changes, grid_of_rates in (
+            ({"learning_rate": 1e-2}, None),
+            ({"learning_rate": None}, Tuning(learning_rates=(1e-3,))),
+            ({"learning_rate": None, "optimizer": "guessing"}, None),
+        )
+    )
+
+    def named(base: Case, new: Case) -> dict[str, tuple[str, str]]:
+        found = condition_differences(conditions_of(base), conditions_of(new))
+        return {each.field: (each.base, each.new) for each in found}
+
+    assert named(fixed, tuned)["protocol learning_rate"] == ("0.01", "tuned")
+    assert named(tuned, guessing)["protocol learning_rate"] == ("tuned", "none")
+    assert named(fixed, guessing) == {
+        "protocol optimizer": ("adam", "guessing"),
+        "protocol learning_rate": ("0.01", "none"),
+    }

@@ -187,10 +187,31 @@ def test_the_key_changes_with_every_field() -> None:
 "validation_sequences": 1, "test_sequences": 1, "evaluate_at": ("1x",), "solved_after": None,
             "train_lengths": "up_to", "control": "shuffled_targets", "fit_sequences": 1, "keep_best": True,
             "patience": 1, "weight_decay_on": "matrices", "final_learning_rate": 1e-5, "warmup_share": 0.1,
-            "solved_at": 0.999, "test_steps": 1,
+            "solved_at": 0.999, "test_steps": 1, "optimizer": "guessing", "guess_range": 1.0,
         }.items()
     }  # fmt: skip
     assert len(protocols | {first.protocol.digest()}) == len(Protocol.model_fields) + 1
+
+
+def test_a_case_has_a_learning_rate_or_a_grid_unless_it_guesses() -> None:
+    document = json.loads(case().model_dump_json())
+    grid = {"learning_rates": [1e-3]}
+    for optimizer, rate, tuning, is_valid in (
+        ("adam", 1e-3, None, True),
+        ("adam", None, grid, True),
+        ("adam", None, None, False),
+        ("adam", 1e-3, grid, False),
+        ("guessing", None, None, True),
+        ("guessing", 1e-3, None, False),
+        ("guessing", None, grid, False),
+    ):
+        protocol = document["protocol"] | {"optimizer": optimizer, "learning_rate": rate}
+        given = json.dumps(document | {"protocol": protocol, "tuning": tuning})
+        if is_valid:
+            assert Case.model_validate_json(given).protocol.optimizer == optimizer
+        else:
+            with pytest.raises(ValidationError, match="a learning rate"):
+                Case.model_validate_json(given)
 
 
 @settings(deadline=None)
