@@ -25,13 +25,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.memory.heads import rms_norm, uniform
+from arch.core.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 
@@ -86,7 +86,8 @@ class DeltaNet(DeltaLayer):
             reads_every=self.householders,
             backend=self.backend,
         )  # (1)
-        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K, backend=self.backend), self.W_HH)  # (2)
+        normed_BTH = rms_norm(y_BTNK, self.gain_K, backend=self.backend)
+        y_BTH = project_one(normed_BTH, self.W_HH, backend=self.backend)  # (2)
         return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
 
     def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:

@@ -42,6 +42,7 @@ from arch.core.memory.heads import (
     uniform,
     uniform_filters,
 )
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 
@@ -137,7 +138,8 @@ class Mamba2(HeadLayer):
     def scan(self, x_BTD: Tensor, state: Mamba2State) -> tuple[Tensor, Mamba2State]:
         require_steps(x_BTD)
         E, K, N, inputs_BLC = self.channels, self.states, self.heads, state.inputs_BLC
-        z_BTE, c_BTC, d_BTN = functional.linear(x_BTD, self.W_PD).split([E, E + 2 * K, N], -1)  # (1)
+        parts = (Part(E), Part(E + 2 * K), Part(N))
+        z_BTE, c_BTC, d_BTN = project(x_BTD, self.W_PD, None, parts, backend=self.backend)  # (1)
         if self.filter_LC is None or inputs_BLC is None:
             c_BTC = functional.silu(c_BTC)
         else:
@@ -158,7 +160,7 @@ class Mamba2(HeadLayer):
         y_BTNV = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV)  # (5)
         y_BT1E = y_BTNV.flatten(2).unsqueeze(2)
         n_BTE = gated_norm(y_BT1E, z_BTE, self.gain_E, gates_first=True, backend=self.backend)
-        return functional.linear(n_BTE, self.W_HE), Mamba2State(S_BNKV, inputs_BLC)  # (6)
+        return project_one(n_BTE, self.W_HE, backend=self.backend), Mamba2State(S_BNKV, inputs_BLC)  # (6)
 
     def gates(self, x_BD: Tensor, state: Mamba2State) -> dict[str, Tensor]:
         """Return `decay`, the share of its memory that each head keeps, (B, N)."""

@@ -38,6 +38,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import unit
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, group_norm, uniform
+from arch.core.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
@@ -151,7 +152,7 @@ class RWKV7(HeadLayer):
         bonus_BTN1 = (self.rho_H.view(self.heads, -1) * r * k).sum(3, keepdim=True)
         normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, epsilons=y_BTNK.shape[3], backend=self.backend)
         h_BTH = normed_BTH + (bonus_BTN1 * v).flatten(2)  # (8)
-        y_BTH = functional.linear(g_BTH * h_BTH, self.W_HH)  # (9)
+        y_BTH = project_one(g_BTH * h_BTH, self.W_HH, backend=self.backend)  # (9)
         return y_BTH, RWKV7State(memory_BNKV, x_BTD[:, -1].clone())
 
     def _mix(self, x_BTD: Tensor, state: RWKV7State) -> Mixed:

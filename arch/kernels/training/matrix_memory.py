@@ -38,7 +38,8 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matvec import floats, row_sums
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.simd.transpose import transpose
+from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
 
 MIN_SEGMENT = 8
 """Minimum number of steps from one checkpoint to the next."""
@@ -148,6 +149,80 @@ class Backward(NamedTuple):
     key_heads: int
 
 
+@njit(forceinline=True)
+def whole_vectors(width):  # type: ignore[no-untyped-def]
+    """Return a number of columns, rounded up to whole vectors."""
+    return (width + LANES - 1) // LANES * LANES
+
+
+@njit(forceinline=True)
+def _decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
+    """Return the decay of LANES keys from `key` on: ones if `decays` is 0, the same number if it is 1."""
+    if decays == 0:
+        return splat(1.0)
+    return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
+
+
+@njit
+def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
+    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on."""
+    for value in range(0, V, LANES):
+        if V - value > FEW_ROWS:
+            store_first(result, at + value, V - value, row_sums(dS, value * padded, V - value, numbers, 0, padded))
+        else:
+            for row in range(value, V):
+                total = splat(0.0)
+                for k in range(0, padded, LANES):
+                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
+                result[at + row] = lane_sum(total)
+
+
+@njit(forceinline=True)
+def _written(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
+    """Write v, or v - u if the correction has p = -w, of one head and step to `written`, which has room for vectors."""
+    for value in range(0, V, LANES):
+        numbers, count = load_first(v, at + value, V - value), V - value
+        store(written, value, numbers - load_if(replaces, u, at + value, count))
+
+
+@njit(forceinline=True)
+def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
+    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
+    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
+
+
+@njit(forceinline=True)
+def _copy_padded(numbers, at, K, padded, copy):  # type: ignore[no-untyped-def]
+    """Copy K numbers from offset `at` on, followed by zeros up to `padded` numbers."""
+    for k in range(0, padded, LANES):
+        store(copy, k, load_first(numbers, at + k, K - k))
+
+
+@njit(forceinline=True)
+def _write(S, at, to, K, V, padded, a, a_at, decays, w, w_at, written, p, p_at, has_p, u, u_at):  # type: ignore[no-untyped-def]
+    """Write the memory (V, padded) after one step by (2), from the memory before it.
+
+    Args:
+        S, at, to: Array of both memories, and their offsets, which may be equal.
+        K, V, padded: Key width, value width, and K rounded up to whole vectors.
+        a, a_at, decays: Array, offset and length of the decay.
+        w, w_at: Array and offset of the key.
+        written: The values, or their differences from what was read if p = -w.
+        p, p_at, has_p: Array and offset of p, and whether it is given.
+        u, u_at: Array and offset of what the correction read.
+    """
+    for k in range(0, K, LANES):
+        count = K - k
+        kept_share, of_w = _decay_of(a, a_at, decays, k, count), load_first(w, w_at + k, count)
+        of_p = load_if(has_p, p, p_at + k, count)
+        for value in range(V):
+            place = value * padded + k
+            after = fma(kept_share, load(S, at + place), of_w * splat(written[value]))
+            if has_p:
+                after = fma(of_p, splat(u[u_at + value]), after)
+            store(S, to + place, after)  # (2)
+
+
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write reads, last memory, `u` and checkpoints of rows `first` to `last` of the batch."""
@@ -187,50 +262,6 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 store_first(S_T, (head * K + k) * V + value, count, load(block, k * LANES))
 
 
-@njit(forceinline=True)
-def _decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
-    """Return the decay of LANES keys from `key` on: ones if `decays` is 0, the same number if it is 1."""
-    if decays == 0:
-        return splat(1.0)
-    return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
-
-
-@njit
-def _transpose(source, at, K, V, padded, target):  # type: ignore[no-untyped-def]
-    """Write a matrix (K, V) to `target` as (V, padded). The other columns become 0."""
-    for v in range(V):
-        for k in range(padded):
-            target[v * padded + k] = source[at + k * V + v] if k < K else np.float32(0)
-
-
-@njit
-def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
-    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on."""
-    for value in range(0, V, LANES):
-        if V - value > FEW_ROWS:
-            store_first(result, at + value, V - value, row_sums(dS, value * padded, V - value, numbers, 0, padded))
-        else:
-            for row in range(value, V):
-                total = splat(0.0)
-                for k in range(0, padded, LANES):
-                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
-                result[at + row] = lane_sum(total)
-
-
-@njit(forceinline=True)
-def _written(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
-    """Write v, or v - u if the correction has p = -w, of one head and step to the array `written`."""
-    for value in range(0, V, LANES):
-        numbers, count = load_first(v, at + value, V - value), V - value
-        store_first(written, value, count, numbers - load_first(u, at + value, count if replaces else 0))
-
-
-@njit(forceinline=True)
-def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
-    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
-    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
-
-
 @kernel(ROWS_SIGNATURE)
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the gradients of the inputs for rows `first` to `last` of the batch."""
@@ -242,31 +273,44 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
     replaces, shared = corrects and not has_p, args.key_heads == 1 and N > 1
-    C, padded = (T + segment - 1) // segment, (K + LANES - 1) // LANES * LANES
+    C, padded = (T + segment - 1) // segment, whole_vectors(K)
     area = V * padded
-    S = np.empty((segment + 1) * area, np.float32)  # the memory before and after each step of a segment
-    dS = np.empty(area, np.float32)
-    key, d_u, written = np.empty(padded, np.float32), np.empty(V, np.float32), np.empty(V, np.float32)
+    slack = LANES * padded  # `transpose` writes whole blocks
+    S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
+    dS = np.empty(area + slack, np.float32)
+    key, d_u, written = np.empty(padded, np.float32), np.empty(V, np.float32), np.empty(V + LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
-        _transpose(d_S, head * K * V, K, V, padded, dS)
+        transpose(d_S, head * K * V, K, V, dS, 0, padded)
         for begin in range((C - 1) * segment, -1, -segment):
             end = min(T, begin + segment)
-            _transpose(kept, (head * C + begin // segment) * K * V, K, V, padded, S)
+            transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
-                step, here = (row * T + t) * N + n, (t - begin) * area
+                step, here, w_at = (
+                    (row * T + t) * N + n,
+                    (t - begin) * area,
+                    (row * T + t if shared else (row * T + t) * N + n) * K,
+                )
                 _written(v, u, step * V, V, replaces, written)
-                for k in range(0, K, LANES):
-                    count = K - k
-                    kept_share = _decay_of(a, step * decays, decays, k, count)
-                    of_w = load_first(w, (row * T + t if shared else step) * K + k, count)
-                    of_p = load_first(p, step * K + k, count if has_p else 0)
-                    for value in range(V):
-                        place = here + value * padded + k
-                        after = fma(kept_share, load(S, place), of_w * splat(written[value]))
-                        if has_p:
-                            after = fma(of_p, splat(u[step * V + value]), after)
-                        store(S, place + area, after)  # (2)
+                _write(
+                    S,
+                    here,
+                    here + area,
+                    K,
+                    V,
+                    padded,
+                    a,
+                    step * decays,
+                    decays,
+                    w,
+                    w_at,
+                    written,
+                    p,
+                    step * K,
+                    has_p,
+                    u,
+                    step * V,
+                )
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
                 _written(v, u, step * V, V, replaces, written)
@@ -277,7 +321,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     count, later = K - k, splat(1.0)
                     if t < T - 1 and not corrects:
                         later = _decay_of(a, (step + N) * decays, decays, k, count)
-                    of_q = load_first(q, q_at + k, count if is_read else 0)
+                    of_q = load_if(is_read, q, q_at + k, count)
                     dq, dw, dp, da = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
                     for value in range(V):
                         place = value * padded + k
@@ -310,8 +354,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     for value in range(0, V, LANES):
                         store_first(d_u, value, V - value, -load_first(d_v, step * V + value, V - value))
                 else:
-                    for k in range(0, K, LANES):
-                        store(key, k, load_first(p, step * K + k, K - k))
+                    _copy_padded(p, step * K, K, padded, key)
                     _products(dS, V, padded, key, d_u, 0)  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)

@@ -37,7 +37,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, load_if, splat, store_first
 from arch.kernels.training.layer_norm import add_first
 
 
@@ -158,7 +158,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         for channel in range(0, C, LANES):
             count = C - channel
             w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
-            bias = load_first(biases, channel, count if args.bias != 0 else 0)
+            bias = load_if(args.bias != 0, biases, channel, count)
             oldest, older, latest = _before(before, row, channel, C)
             for t in range(T):
                 step = (row * args.row_stride + t * args.step_stride) * C + channel
@@ -204,7 +204,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         for channel in range(0, C, LANES):
             count, scaled = C - channel, args.unit_channels - channel
             w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
-            bias = load_first(biases, channel, count if args.bias != 0 else 0)
+            bias = load_if(args.bias != 0, biases, channel, count)
             oldest, older, latest = _before(before, row, channel, C)
             d_w0, d_w1, d_w2, d_w3, d_b = zero, zero, zero, zero, zero
             dc_0, dc_1, dc_2 = zero, zero, zero  # dc of the last three steps
