@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from arch.kernels.cells.matrix_memory import read, write, write_corrected
@@ -37,14 +36,22 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matvec import floats, row_sums
+from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.transpose import transpose
 from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
+from arch.kernels.training.heads.memory_step import (
+    copy_padded,
+    decay_of,
+    products,
+    step_back,
+    whole_vectors,
+    write_or_add,
+    write_step,
+    written_values,
+)
 
-MIN_SEGMENT = 8
+MIN_SEGMENT = 16
 """Minimum number of steps from one checkpoint to the next."""
-FEW_ROWS = 4
-"""Number of rows up to which sums over lanes are computed row by row: `row_sums` takes as long as for LANES rows."""
 
 
 class Sizes(NamedTuple):
@@ -149,80 +156,6 @@ class Backward(NamedTuple):
     key_heads: int
 
 
-@njit(forceinline=True)
-def whole_vectors(width):  # type: ignore[no-untyped-def]
-    """Return a number of columns, rounded up to whole vectors."""
-    return (width + LANES - 1) // LANES * LANES
-
-
-@njit(forceinline=True)
-def _decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
-    """Return the decay of LANES keys from `key` on: ones if `decays` is 0, the same number if it is 1."""
-    if decays == 0:
-        return splat(1.0)
-    return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
-
-
-@njit
-def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
-    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on."""
-    for value in range(0, V, LANES):
-        if V - value > FEW_ROWS:
-            store_first(result, at + value, V - value, row_sums(dS, value * padded, V - value, numbers, 0, padded))
-        else:
-            for row in range(value, V):
-                total = splat(0.0)
-                for k in range(0, padded, LANES):
-                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
-                result[at + row] = lane_sum(total)
-
-
-@njit(forceinline=True)
-def _written(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
-    """Write v, or v - u if the correction has p = -w, of one head and step to `written`, which has room for vectors."""
-    for value in range(0, V, LANES):
-        numbers, count = load_first(v, at + value, V - value), V - value
-        store(written, value, numbers - load_if(replaces, u, at + value, count))
-
-
-@njit(forceinline=True)
-def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
-    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
-    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
-
-
-@njit(forceinline=True)
-def _copy_padded(numbers, at, K, padded, copy):  # type: ignore[no-untyped-def]
-    """Copy K numbers from offset `at` on, followed by zeros up to `padded` numbers."""
-    for k in range(0, padded, LANES):
-        store(copy, k, load_first(numbers, at + k, K - k))
-
-
-@njit(forceinline=True)
-def _write(S, at, to, K, V, padded, a, a_at, decays, w, w_at, written, p, p_at, has_p, u, u_at):  # type: ignore[no-untyped-def]
-    """Write the memory (V, padded) after one step by (2), from the memory before it.
-
-    Args:
-        S, at, to: Array of both memories, and their offsets, which may be equal.
-        K, V, padded: Key width, value width, and K rounded up to whole vectors.
-        a, a_at, decays: Array, offset and length of the decay.
-        w, w_at: Array and offset of the key.
-        written: The values, or their differences from what was read if p = -w.
-        p, p_at, has_p: Array and offset of p, and whether it is given.
-        u, u_at: Array and offset of what the correction read.
-    """
-    for k in range(0, K, LANES):
-        count = K - k
-        kept_share, of_w = _decay_of(a, a_at, decays, k, count), load_first(w, w_at + k, count)
-        of_p = load_if(has_p, p, p_at + k, count)
-        for value in range(V):
-            place = value * padded + k
-            after = fma(kept_share, load(S, at + place), of_w * splat(written[value]))
-            if has_p:
-                after = fma(of_p, splat(u[u_at + value]), after)
-            store(S, to + place, after)  # (2)
-
-
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write reads, last memory, `u` and checkpoints of rows `first` to `last` of the batch."""
@@ -278,7 +211,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     slack = LANES * padded  # `transpose` writes whole blocks
     S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
     dS = np.empty(area + slack, np.float32)
-    key, d_u, written = np.empty(padded, np.float32), np.empty(V, np.float32), np.empty(V + LANES, np.float32)
+    key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
+    written = np.empty(V + LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         transpose(d_S, head * K * V, K, V, dS, 0, padded)
@@ -286,59 +220,30 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             end = min(T, begin + segment)
             transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
-                step, here, w_at = (
-                    (row * T + t) * N + n,
-                    (t - begin) * area,
-                    (row * T + t if shared else (row * T + t) * N + n) * K,
-                )
-                _written(v, u, step * V, V, replaces, written)
-                _write(
-                    S,
-                    here,
-                    here + area,
-                    K,
-                    V,
-                    padded,
-                    a,
-                    step * decays,
-                    decays,
-                    w,
-                    w_at,
-                    written,
-                    p,
-                    step * K,
-                    has_p,
-                    u,
-                    step * V,
-                )
+                step, here = (row * T + t) * N + n, (t - begin) * area
+                w_at = (row * T + t if shared else step) * K
+                written_values(v, u, step * V, V, replaces, written)
+                vectors = (a, step * decays, decays, w, w_at, written, p, step * K, has_p, u, step * V)
+                write_step(S, here, here + area, *vectors, K, V, padded)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                _written(v, u, step * V, V, replaces, written)
+                written_values(v, u, step * V, V, replaces, written)
                 is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
                 at, of_a = read_step * N + n, splat(0.0)
                 q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
                 for k in range(0, K, LANES):
                     count, later = K - k, splat(1.0)
                     if t < T - 1 and not corrects:
-                        later = _decay_of(a, (step + N) * decays, decays, k, count)
+                        later = decay_of(a, (step + N) * decays, decays, k, count)
                     of_q = load_if(is_read, q, q_at + k, count)
-                    dq, dw, dp, da = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-                    for value in range(V):
-                        place = value * padded + k
-                        d = later * load(dS, place)  # (8) of the next step, if there is no correction
-                        if is_read:
-                            dy = splat(d_y[at * V + value])
-                            d = fma(of_q, dy, d)  # (4)
-                            dq = fma(load(S, here + area + place), dy, dq)
-                        store(dS, place, d)
-                        dw = fma(d, splat(written[value]), dw)  # (5)
-                        if has_p:
-                            dp = fma(d, splat(u[step * V + value]), dp)  # (6)
-                        if decays > 0:
-                            da = fma(d, load(S, here + place), da)  # (7)
+                    given = (dS, later, of_q, d_y, at * V, S, here, here + area, written, u, step * V, V, k, padded)
+                    if decays > 0:
+                        dq, dw, dp, da = step_back(*given, True, True) if has_p else step_back(*given, False, True)
+                    else:
+                        dq, dw, dp, da = step_back(*given, True, False) if has_p else step_back(*given, False, False)
                     if is_read:
-                        _add_first(d_q, q_at + k, count, dq, shared and n > 0)
-                    _add_first(d_w, w_at + k, count, dw, shared and n > 0)
+                        write_or_add(d_q, q_at + k, count, dq, shared and n > 0)
+                    write_or_add(d_w, w_at + k, count, dw, shared and n > 0)
                     if decays > 1:
                         store_first(d_a, step * K + k, count, da)
                     if has_p:
@@ -347,18 +252,18 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     of_a += da
                 if decays == 1:
                     d_a[step] = lane_sum(of_a)
-                _products(dS, V, padded, key, d_v, step * V)  # (5)
+                products(dS, V, padded, key, d_v, step * V)  # (5)
                 if not corrects:
                     continue
                 if replaces:
                     for value in range(0, V, LANES):
-                        store_first(d_u, value, V - value, -load_first(d_v, step * V + value, V - value))
+                        store(d_u, value, -load_first(d_v, step * V + value, V - value))
                 else:
-                    _copy_padded(p, step * K, K, padded, key)
-                    _products(dS, V, padded, key, d_u, 0)  # (6)
+                    copy_padded(p, step * K, K, padded, key)
+                    products(dS, V, padded, key, d_u, 0)  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)
-                    kept_share, of_r = _decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
+                    kept_share, of_r = decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
                     for value in range(V):
                         place, du = value * padded + k, splat(d_u[value])
                         store(dS, place, fma(of_r, du, kept_share * load(dS, place)))  # (8)
