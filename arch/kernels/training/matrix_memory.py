@@ -123,7 +123,8 @@ class Backward(NamedTuple):
     Args:
         q, w, v, a, r, p, u, checkpoints: As for `Forward`.
         d_y, d_S: Gradients of the reads and of the last memory.
-        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None.
+        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None, and for a
+            decay that does not learn.
         T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
     """
 
@@ -205,7 +206,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
     d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
-    replaces, shared = corrects and not has_p, args.key_heads == 1 and N > 1
+    replaces, shared, wants_a = corrects and not has_p, args.key_heads == 1 and N > 1, args.d_a != 0
     C, padded = (T + segment - 1) // segment, whole_vectors(K)
     area = V * padded
     slack = LANES * padded  # `transpose` writes whole blocks
@@ -237,20 +238,20 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         later = decay_of(a, (step + N) * decays, decays, k, count)
                     of_q = load_if(is_read, q, q_at + k, count)
                     given = (dS, later, of_q, d_y, at * V, S, here, here + area, written, u, step * V, V, k, padded)
-                    if decays > 0:
+                    if wants_a:
                         dq, dw, dp, da = step_back(*given, True, True) if has_p else step_back(*given, False, True)
                     else:
                         dq, dw, dp, da = step_back(*given, True, False) if has_p else step_back(*given, False, False)
                     if is_read:
                         write_or_add(d_q, q_at + k, count, dq, shared and n > 0)
                     write_or_add(d_w, w_at + k, count, dw, shared and n > 0)
-                    if decays > 1:
+                    if wants_a and decays > 1:
                         store_first(d_a, step * K + k, count, da)
                     if has_p:
                         store_first(d_p, step * K + k, count, dp)
                     store(key, k, load_first(w, w_at + k, count))
                     of_a += da
-                if decays == 1:
+                if wants_a and decays == 1:
                     d_a[step] = lane_sum(of_a)
                 products(dS, V, padded, key, d_v, step * V)  # (5)
                 if not corrects:
@@ -309,10 +310,17 @@ class Scan(torch.autograd.Function):
         given = _all(sizes, inputs)
         q_BQNK, w_BTNK, v_BTNV, _, *optional = given
         found = [None if tensor is None else torch.empty_like(tensor) for tensor in given]
+        if sizes.decays and not ctx.needs_input_grad[7]:
+            found[4] = None
         kept = (u_BTNV, checkpoints_BNCKV)
         arguments = Backward._make([q_BQNK, w_BTNK, v_BTNV, *optional, *kept, *gradients, *found, *sizes])
         run_rows(backward_rows, arguments, sizes.B, 3 * _work(sizes))
-        return None, None, None, *(gradient for gradient in found if gradient is not None)
+        return (
+            None,
+            None,
+            None,
+            *(gradient for gradient, tensor in zip(found, given, strict=True) if tensor is not None),
+        )
 
 
 def _all(sizes: Sizes, inputs: Any) -> list[Any]:

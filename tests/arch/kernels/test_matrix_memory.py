@@ -317,3 +317,14 @@ def test_heads_of_width_one_have_the_gate_of_their_decay(decay: str) -> None:
     expected = by_equations(model, x)
     tolerance = AMPLIFIED * float(expected.abs().max())
     torch.testing.assert_close(compiled(model, x)[0], expected, rtol=0, atol=tolerance)
+
+
+def test_a_decay_that_does_not_learn_changes_no_other_gradient() -> None:
+    given = drawn("head", (2, 7, 3, 5, 17))
+    expected = results(given, "reference", dtype=torch.float64)
+    q, w, v, S = (tensor.requires_grad_() for tensor in given[:4] if tensor is not None)
+    found = matrix_memory.scan(q, w, v, S, decay=given.a_BTNK, backend="fused")
+    generator = torch.Generator().manual_seed(9)
+    sees = [torch.randn(tensor.shape, generator=generator) for tensor in found]
+    gradients = torch.autograd.grad(found, [q, w, v, S], sees)
+    assert_same([tensor.detach() for tensor in (*found, *gradients)], expected[:-1])

@@ -13,6 +13,7 @@ gradient, which is read part by part. No array holds all parts, and nothing is c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,6 +243,7 @@ class Projection(torch.autograd.Function):
         return None, None, d_x_BTD, sums_MP[:D, :P].T, *([sums_MP[tall, :P]] if bias else [])
 
 
+@lru_cache(maxsize=128)
 def _form(parts: tuple[Part, ...]) -> Tensor:
     """Return the description of the parts that the kernels read, int64 (parts, `FIELDS`)."""
     rows = [
