@@ -79,10 +79,11 @@ class DeltaNet(DeltaLayer):
         q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            beta_BSN1 * k_BSNK,
+            k_BSNK,
             v_BSNK,
             state.memory_BNKV,
             correction=(k_BSNK, None),
+            strength=beta_BSN1,
             reads_every=self.householders,
             backend=self.backend,
         )  # (1)

@@ -99,11 +99,12 @@ class GatedDeltaNet(DeltaLayer):
         alpha_BTNK = self.decays(x_BTD)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            beta_BTN1 * k_BTNK,
+            k_BTNK,
             v_BTNK,
             state.memory_BNKV,
             decay=alpha_BTNK,
             correction=(alpha_BTNK * k_BTNK, None),
+            strength=beta_BTN1,
             backend=self.backend,
         )  # (2)
         g_BTH = project_one(x_BTD, self.W_g_HD, backend=self.backend)

@@ -9,7 +9,7 @@ State space duality (Dao & Gu 2024) with N heads of width V = E / N, for E = f H
     y_t = S_tᵀ C_t + D ⊙ u_t                                                  (5)  D: one number per head
     h_t = W_o norm(silu(z_t) ⊙ y_t)                                           (6)  norm is an RMS norm over E
 
-All heads share B and C. Equation (4) is S_t = a_t S_(t-1) + B_t (Δ_t u_t)ᵀ with the decay a_t of a head.
+All heads share B and C, but not the decay exp(-Δ_t exp(A)) and the strength Δ_t of a write.
 exp(A) starts uniform in [1, 16] and Δ (at d_t = 0) log-uniform in [0.001, 0.1]: a head starts with a memory of 1 to
 1,000 steps. D starts at 1. The paper has 128 states and heads of width 64, for models a hundred times as wide.
 
@@ -152,9 +152,10 @@ class Mamba2(HeadLayer):
         y_BTNV, S_BNKV = matrix_memory.scan(
             C_BTK.unsqueeze(2),
             B_BTK.unsqueeze(2),
-            step_BTN1 * u_BTNV,
+            u_BTNV,
             state.S_BNKV,
             decay=self._decay(step_BTN1.squeeze(-1)).unsqueeze(-1),
+            strength=step_BTN1,
             backend=self.backend,
         )  # (4)
         y_BTNV = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV)  # (5)

@@ -101,13 +101,13 @@ class MLSTM(HeadLayer):
             x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H, parts, backend=self.backend
         )  # (1); / √K is part of i
         i_BTN, f_BTN, m_BTN = self.stabilised_gates(x_BTD, state.stabiliser_BN)
-        write_BTNK = (i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3) * k_BTNK
         read_BTNV, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            write_BTNK,
+            k_BTNK,
             v_BTNV,
             state.memory_BNKV,
             decay=f_BTN.unsqueeze(3),
+            strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
         scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))

@@ -3,15 +3,16 @@
 d· is the derivative of the loss with respect to ·. dS collects the contributions of later steps. At step t:
 
     dq  = S_t dy,    dS  ← dS + q dyᵀ                          (4)  if the step is read
-    dw  = dS v,      dv  = dSᵀ w                               (5)
+    dw  = s dS v,    dv  = s dSᵀ w                             (5)
     dp  = dS u,      du  = dSᵀ p,    dr = S_(t-1) du           (6)
     da  = Σ_v dS ⊙ S_(t-1)                                     (7)  summed over the keys too if they decay equally
     dS  ← diag(a) dS + r duᵀ                                   (8)
+    ds  = wᵀ dS (v - u)                                        (9)  without u if p is given
 
 The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
 computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
 along the lanes: S and dS are transposed. Then only dv and du need sums over lanes. Without a correction, (8) waits for
-the next pass over dS. If p = -w, as in a delta rule, the step writes w (v - u)ᵀ, and du is -dv.
+the next pass over dS. If p = -s w, as in a delta rule, the step writes s w (v - u)ᵀ, and du is -dv.
 """
 
 # Shape suffixes: B batch, T time, N heads, K key width, V value width, Q steps that are read, C checkpoints
@@ -61,6 +62,7 @@ class Sizes(NamedTuple):
         T, B, N, K, V: Steps, batch size, heads, key width, value width.
         decays: Length of the decay: K, 1, or 0 if there is none.
         corrects: Whether there is a correction.
+        scales: Whether the writes have strengths.
         reads_every: Number of steps per read.
         segment: Number of steps from one checkpoint to the next.
         key_heads: N, or 1 if all heads share q and w.
@@ -73,6 +75,7 @@ class Sizes(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -86,12 +89,13 @@ class Forward(NamedTuple):
             (B, Q, 1, K) and (B, T, 1, K).
         S_0: Memory before the first step, (B, N, K, V).
         a: Decay (B, T, N, K) or (B, T, N, 1), or None.
-        r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -w.
+        r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -s w.
+        s: Strengths (B, T, N, 1), or None.
         y: Reads (B, Q, N, V), written.
         S_T: Memory after the last step, (B, N, K, V), written.
         u: What the correction read (B, T, N, V), written, or None if there is no correction.
         checkpoints: Memory before every `segment`-th step (B, N, C, K, V), written, or None if no gradient is needed.
-        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -101,6 +105,7 @@ class Forward(NamedTuple):
     a: Tensor | None
     r: Tensor | None
     p: Tensor | None
+    s: Tensor | None
     y: Tensor
     S_T: Tensor
     u: Tensor | None
@@ -112,6 +117,7 @@ class Forward(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -121,11 +127,11 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        q, w, v, a, r, p, u, checkpoints: As for `Forward`.
+        q, w, v, a, r, p, s, u, checkpoints: As for `Forward`.
         d_y, d_S: Gradients of the reads and of the last memory.
-        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None, and for a
-            decay that does not learn.
-        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
+        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p, d_s: Gradients of the inputs, written. None for an input that is None, and
+            for a decay that does not learn.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -134,6 +140,7 @@ class Backward(NamedTuple):
     a: Tensor | None
     r: Tensor | None
     p: Tensor | None
+    s: Tensor | None
     u: Tensor | None
     checkpoints: Tensor
     d_y: Tensor
@@ -145,6 +152,7 @@ class Backward(NamedTuple):
     d_a: Tensor | None
     d_r: Tensor | None
     d_p: Tensor | None
+    d_s: Tensor | None
     T: int
     B: int
     N: int
@@ -152,6 +160,7 @@ class Backward(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -165,7 +174,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
-    key_heads, block = args.key_heads, np.empty(K * LANES, np.float32)
+    key_heads, strengths, block = args.key_heads, floats(args.s), np.empty(K * LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         for value in range(0, V, LANES):
@@ -179,15 +188,18 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store_first(kept, at, count, load(block, k * LANES))
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
+                strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_w = keys if key_heads > 1 else (row * T + t) * K
                 seen = splat(0.0)
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
                 if args.p != 0:
-                    write_corrected(block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, values, K)  # (2)
+                    write_corrected(
+                        block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, strength * values, K
+                    )  # (2)
                 else:
-                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, values - seen, K)  # (2)
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, strength * (values - seen), K)  # (2)
                 if (t + 1) % reads_every == 0:
                     at = row * (T // reads_every) + t // reads_every
                     of_q = (at * N + n if key_heads > 1 else at) * K
@@ -204,7 +216,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     u, kept, d_y, d_S = floats(args.u), floats(args.checkpoints), floats(args.d_y), floats(args.d_S)
     d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
-    d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
+    d_a, d_r, d_p, d_s = floats(args.d_a), floats(args.d_r), floats(args.d_p), floats(args.d_s)
+    strengths, scales = floats(args.s), args.scales != 0
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
     replaces, shared, wants_a = corrects and not has_p, args.key_heads == 1 and N > 1, args.d_a != 0
     C, padded = (T + segment - 1) // segment, whole_vectors(K)
@@ -213,7 +226,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
     dS = np.empty(area + slack, np.float32)
     key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
-    written = np.empty(V + LANES, np.float32)
+    written, product = np.empty(V + LANES, np.float32), np.empty(V + LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         transpose(d_S, head * K * V, K, V, dS, 0, padded)
@@ -223,12 +236,14 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
                 w_at = (row * T + t if shared else step) * K
-                written_values(v, u, step * V, V, replaces, written)
+                strength = splat(strengths[step]) if scales else splat(1.0)
+                written_values(v, u, step * V, V, replaces, strength, written)
                 vectors = (a, step * decays, decays, w, w_at, written, p, step * K, has_p, u, step * V)
                 write_step(S, here, here + area, *vectors, K, V, padded)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                written_values(v, u, step * V, V, replaces, written)
+                strength = splat(strengths[step]) if scales else splat(1.0)
+                written_values(v, u, step * V, V, replaces, strength, written)
                 is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
                 at, of_a = read_step * N + n, splat(0.0)
                 q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
@@ -253,15 +268,21 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     of_a += da
                 if wants_a and decays == 1:
                     d_a[step] = lane_sum(of_a)
-                products(dS, V, padded, key, d_v, step * V)  # (5)
+                products(dS, V, padded, key, product)
+                of_strength = splat(0.0)
+                for value in range(0, V, LANES):
+                    count, of_value = V - value, load_first(product, value, V - value)
+                    store_first(d_v, step * V + value, count, strength * of_value)  # (5)
+                    store(d_u, value, -(strength * of_value))  # if the step replaces
+                    difference = load_first(v, step * V + value, count) - load_if(replaces, u, step * V + value, count)
+                    of_strength = fma(of_value, difference, of_strength)
+                if scales:
+                    d_s[step] = lane_sum(of_strength)  # (9)
                 if not corrects:
                     continue
-                if replaces:
-                    for value in range(0, V, LANES):
-                        store(d_u, value, -load_first(d_v, step * V + value, V - value))
-                else:
+                if has_p:
                     copy_padded(p, step * K, K, padded, key)
-                    products(dS, V, padded, key, d_u, 0)  # (6)
+                    products(dS, V, padded, key, d_u)  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)
                     kept_share, of_r = decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
@@ -281,7 +302,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
 class Scan(torch.autograd.Function):
     """The map from the inputs to the reads (B, Q, N, V) and the last memory (B, N, K, V).
 
-    Its arguments are q, w, v and S, then a if there is a decay, then r and p if there is a correction.
+    Its arguments are q, w, v and S, then a if there is a decay, r and p if there is a correction, and s if it is given.
     """
 
     @staticmethod
@@ -324,11 +345,11 @@ class Scan(torch.autograd.Function):
 
 
 def _all(sizes: Sizes, inputs: Any) -> list[Any]:
-    """Return q, w, v, S, a, r and p, with None for those that are absent."""
-    found = list(inputs)
-    if sizes.decays == 0:
-        found.insert(4, None)
-    return [*found, *[None] * (7 - len(found))]
+    """Return q, w, v, S, a, r, p and s, with None for those that are absent."""
+    given, others = iter(inputs), (sizes.decays > 0) + sizes.corrects + sizes.scales
+    has_p = len(inputs) > 4 + others
+    present = (True, True, True, True, sizes.decays > 0, sizes.corrects, has_p, sizes.scales)
+    return [next(given) if is_present else None for is_present in present]
 
 
 def _work(sizes: Sizes) -> int:
@@ -344,13 +365,16 @@ def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tupl
             derivatives.
         reads_every: Number of steps per read.
         inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
-            r (B, T, N, K) or None, and p like r, or None if it is -w. Shared q and w are (B, Q, 1, K) and (B, T, 1, K).
+            r (B, T, N, K) or None, p like r, or None if it is -s w, and s (B, T, N, 1) or None. Shared q and w are
+            (B, Q, 1, K) and (B, T, 1, K).
     """
     present = [tensor.contiguous() for tensor in inputs if tensor is not None]
-    _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _ = inputs
+    _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _, s_BTN1 = inputs
     assert w_BTNK is not None and v_BTNV is not None
     (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
     decays, segment = 0 if a_BTNK is None else a_BTNK.shape[-1], max(MIN_SEGMENT, math.isqrt(T))
-    sizes = Sizes(T, B, N, K, V, decays, r_BTNK is not None, reads_every, segment, key_heads=w_BTNK.shape[2])
+    sizes = Sizes(
+        T, B, N, K, V, decays, r_BTNK is not None, s_BTN1 is not None, reads_every, segment, key_heads=w_BTNK.shape[2]
+    )
     outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
     return outputs

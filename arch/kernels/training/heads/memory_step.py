@@ -30,28 +30,28 @@ def decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
-    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on.
+def products(dS, V, padded, numbers, result):  # type: ignore[no-untyped-def]
+    """Write the product of dS (V, padded) with `padded` numbers to `result`, which has room for whole vectors.
 
-    Sums of the rows that follow dS, up to LANES - 1, are computed too, but not written.
+    The numbers that follow the V results may be anything. They are sums of what follows dS.
     """
     for value in range(0, V, LANES):
         if V - value > FEW_ROWS:
-            store_first(result, at + value, V - value, row_sums(dS, value * padded, LANES, numbers, 0, padded))
+            store(result, value, row_sums(dS, value * padded, LANES, numbers, 0, padded))
         else:
             for row in range(value, V):
                 total = splat(0.0)
                 for k in range(0, padded, LANES):
                     total = fma(load(dS, row * padded + k), load(numbers, k), total)
-                result[at + row] = lane_sum(total)
+                result[row] = lane_sum(total)
 
 
 @njit(forceinline=True)
-def written_values(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
-    """Write v, or v - u if the correction has p = -w, of one head and step to `written`, which has room for vectors."""
+def written_values(v, u, at, V, replaces, strength, written):  # type: ignore[no-untyped-def]
+    """Write s v, or s (v - u) if p = -s w, of one head and step to `written`, which has room for whole vectors."""
     for value in range(0, V, LANES):
         numbers, count = load_first(v, at + value, V - value), V - value
-        store(written, value, numbers - load_if(replaces, u, at + value, count))
+        store(written, value, strength * (numbers - load_if(replaces, u, at + value, count)))
 
 
 @njit(forceinline=True)
@@ -75,7 +75,7 @@ def write_step(S, at, to, a, a_at, decays, w, w_at, written, p, p_at, has_p, u, 
         S, at, to: Array of both memories, and their offsets, which may be equal.
         a, a_at, decays: Array, offset and length of the decay.
         w, w_at: Array and offset of the key.
-        written: The values, or their differences from what was read if p = -w.
+        written: The values, or their differences from what was read if p = -s w.
         p, p_at, has_p: Array and offset of p, and whether it is given.
         u, u_at: Array and offset of what the correction read.
         K, V, padded: Key width, value width, and K rounded up to whole vectors.
@@ -103,7 +103,7 @@ def step_back(dS, later, q, d_y, y_at, S, before, after, written, u, u_at, V, k,
         q: Query, or zeros if the step is not read.
         d_y, y_at: Array and offset of dy.
         S, before, after: Array of the memories (V, padded), and their offsets before and after the step.
-        written: Array of the values, or of their differences from what was read if p = -w.
+        written: Array of the values, or of their differences from what was read if p = -s w.
         u, u_at: Array and offset of what the correction read.
         V, k, padded: Value width, first column, and number of columns.
         has_p, decays: Whether dp and da are needed.
