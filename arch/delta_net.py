@@ -25,13 +25,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.memory.heads import rms_norm, uniform
+from arch.core.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 
@@ -79,14 +79,16 @@ class DeltaNet(DeltaLayer):
         q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            beta_BSN1 * k_BSNK,
+            k_BSNK,
             v_BSNK,
             state.memory_BNKV,
             correction=(k_BSNK, None),
+            strength=beta_BSN1,
             reads_every=self.householders,
             backend=self.backend,
         )  # (1)
-        y_BTH = functional.linear(rms_norm(y_BTNK, self.gain_K, backend=self.backend), self.W_HH)  # (2)
+        normed_BTH = rms_norm(y_BTNK, self.gain_K, backend=self.backend)
+        y_BTH = project_one(normed_BTH, self.W_HH, backend=self.backend)  # (2)
         return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
 
     def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:

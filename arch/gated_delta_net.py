@@ -37,6 +37,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.memory.heads import gated_norm, rms_norm, uniform
+from arch.core.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 MIN_RATE, MAX_RATE = 1e-3, 0.1
@@ -103,20 +104,22 @@ class GatedDeltaNet(DeltaLayer):
         alpha_BSNK = first_of(self.householders, self.decays(x_BTD))  # (2a)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            beta_BSN1 * k_BSNK,
+            k_BSNK,
             v_BSNK,
             state.memory_BNKV,
             decay=alpha_BSNK,
             correction=(alpha_BSNK * k_BSNK, None),
+            strength=beta_BSN1,
             reads_every=self.householders,
             backend=self.backend,
         )  # (2b)
-        g_BTH = functional.linear(x_BTD, self.W_g_HD)
+        g_BTH = project_one(x_BTD, self.W_g_HD, backend=self.backend)
         if self.decay == "head":
             gated_BTH = gated_norm(y_BTNK, g_BTH, self.gain_K, backend=self.backend)  # (4)
         else:
             gated_BTH = rms_norm(y_BTNK, self.gain_K, backend=self.backend) * g_BTH.sigmoid()  # (4)
-        return functional.linear(gated_BTH, self.W_HH), DeltaState(memory_BNKV, inputs_BLC)  # (3)
+        y_BTH = project_one(gated_BTH, self.W_HH, backend=self.backend)  # (3)
+        return y_BTH, DeltaState(memory_BNKV, inputs_BLC)
 
     def decays(self, x_BTD: Tensor) -> Tensor:
         """Return α of equation (1): (B, T, N, 1) of (1a), or (B, T, N, K) of (1b)."""

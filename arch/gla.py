@@ -31,6 +31,7 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, gated_norm, uniform
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 EXPONENT = 1 / 16
@@ -96,8 +97,7 @@ class GLA(HeadLayer):
     def scan(self, x_BTD: Tensor, state: GLAState) -> tuple[Tensor, GLAState]:
         require_steps(x_BTD)
         N = self.heads
-        q_BTG, k_BTG, v_BTH, g_BTH, low_BTR = self._projected(x_BTD)  # (1)
-        q_BTNK, k_BTNK, v_BTNV = (part.unflatten(-1, (N, -1)) for part in (q_BTG, k_BTG, v_BTH))
+        q_BTNK, k_BTNK, v_BTNV, g_BTH, low_BTR = self._projected(x_BTD)  # (1)
         y_BTNV, S_BNKV = matrix_memory.scan(
             q_BTNK / math.sqrt(self.keys),
             k_BTNK,
@@ -107,18 +107,19 @@ class GLA(HeadLayer):
             backend=self.backend,
         )  # (3), (4)
         gated_BTH = gated_norm(y_BTNV, g_BTH, self.gain_V, backend=self.backend)
-        return functional.linear(gated_BTH, self.W_HH), GLAState(S_BNKV)  # (5)
+        return project_one(gated_BTH, self.W_HH, backend=self.backend), GLAState(S_BNKV)  # (5)
 
     def gates(self, x_BD: Tensor, state: GLAState) -> dict[str, Tensor]:
         """Return `decay`, the share α of equation (2) that each key keeps, (B, N, K)."""
-        low_BR = self._projected(x_BD)[-1]
-        return {"decay": self._decay(low_BR).unflatten(-1, (self.heads, -1))}
+        low_B1R = self._projected(x_BD.unsqueeze(1))[-1]
+        return {"decay": self._decay(low_B1R.squeeze(1)).unflatten(-1, (self.heads, -1))}
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return q, k, v and g of equation (1), and W_1 x of equation (2), for inputs (..., D)."""
-        H = self.width
-        parts: tuple[Tensor, ...] = functional.linear(x, self.W_PD).split([H // 2, H // 2, H, H, self.rank], -1)
-        return parts
+    def _projected(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
+        """Return q, k and v per head and g of equation (1), and W_1 x of equation (2)."""
+        H, N = self.width, self.heads
+        keys = Part(H // 2, heads=N)
+        parts = (keys, keys, Part(H, heads=N), Part(H), Part(self.rank))
+        return project(x_BTD, self.W_PD, None, parts, backend=self.backend)
 
     def _decay(self, low: Tensor) -> Tensor:
         """Return α (..., G) of equation (2) for W_1 x (..., R)."""

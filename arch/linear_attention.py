@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, uniform
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 EPSILON = 1e-6
@@ -82,14 +82,13 @@ class LinearAttention(HeadLayer):
 
     def scan(self, x_BTD: Tensor, state: LinearAttentionState) -> tuple[Tensor, LinearAttentionState]:
         require_steps(x_BTD)
-        projected_BTP = functional.linear(x_BTD, self.W_PD, self.b_P)  # (1)
-        q_BTNK, k_BTNK, v_BTNK = projected_BTP.unflatten(-1, (3 * self.heads, -1)).split(self.heads, 2)
-        q_BTNK, k_BTNK = feature(q_BTNK), feature(k_BTNK)
-        v_BTNU = functional.pad(v_BTNK, (0, 1), value=1.0)
+        featured = Part(self.width, "feature", self.heads)
+        parts = (featured, featured, Part(self.width, heads=self.heads, counts=True))
+        q_BTNK, k_BTNK, v_BTNU = project(x_BTD, self.W_PD, self.b_P, parts, backend=self.backend)  # (1)
         y_BTNU, S_BNKU = matrix_memory.scan(q_BTNK, k_BTNK, v_BTNU, state.S_BNKU, backend=self.backend)  # (2), (3)
         y_BTNK, total_BTN1 = y_BTNU.split([self.keys, 1], -1)
         y_BTNK = y_BTNK * (total_BTN1 + EPSILON).reciprocal()  # (4); its gradient costs less than that of a division
-        h_BTH = functional.linear(y_BTNK.flatten(2), self.W_HH, self.b_H)  # (5)
+        h_BTH = project_one(y_BTNK.flatten(2), self.W_HH, self.b_H, backend=self.backend)  # (5)
         return h_BTH, LinearAttentionState(S_BNKU)
 
     def streaming_spec(self) -> StreamingSpec | None:
@@ -113,8 +112,3 @@ class LinearAttention(HeadLayer):
             shapes=((N, K, K + 1),),
             workspace=3 * H + 2 * (K + 1),
         )
-
-
-def feature(x: Tensor) -> Tensor:
-    """Return φ(x) = elu(x) + 1, written so that torch computes it, and its gradient, in half the time."""
-    return functional.relu(x) + x.clamp(max=0).exp()

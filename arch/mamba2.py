@@ -9,7 +9,7 @@ State space duality (Dao & Gu 2024) with N heads of width V = E / N, for E = f H
     y_t = S_tᵀ C_t + D ⊙ u_t                                                  (5)  D: one number per head
     h_t = W_o norm(silu(z_t) ⊙ y_t)                                           (6)  norm is an RMS norm over E
 
-All heads share B and C. Equation (4) is S_t = a_t S_(t-1) + B_t (Δ_t u_t)ᵀ with the decay a_t of a head.
+All heads share B and C, but not the decay exp(-Δ_t exp(A)) and the strength Δ_t of a write.
 exp(A) starts uniform in [1, 16] and Δ (at d_t = 0) log-uniform in [0.001, 0.1]: a head starts with a memory of 1 to
 1,000 steps. D starts at 1. The paper has 128 states and heads of width 64, for models a hundred times as wide.
 
@@ -42,6 +42,7 @@ from arch.core.memory.heads import (
     uniform,
     uniform_filters,
 )
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 
@@ -137,7 +138,8 @@ class Mamba2(HeadLayer):
     def scan(self, x_BTD: Tensor, state: Mamba2State) -> tuple[Tensor, Mamba2State]:
         require_steps(x_BTD)
         E, K, N, inputs_BLC = self.channels, self.states, self.heads, state.inputs_BLC
-        z_BTE, c_BTC, d_BTN = functional.linear(x_BTD, self.W_PD).split([E, E + 2 * K, N], -1)  # (1)
+        parts = (Part(E), Part(E + 2 * K), Part(N))
+        z_BTE, c_BTC, d_BTN = project(x_BTD, self.W_PD, None, parts, backend=self.backend)  # (1)
         if self.filter_LC is None or inputs_BLC is None:
             c_BTC = functional.silu(c_BTC)
         else:
@@ -150,15 +152,16 @@ class Mamba2(HeadLayer):
         y_BTNV, S_BNKV = matrix_memory.scan(
             C_BTK.unsqueeze(2),
             B_BTK.unsqueeze(2),
-            step_BTN1 * u_BTNV,
+            u_BTNV,
             state.S_BNKV,
             decay=self._decay(step_BTN1.squeeze(-1)).unsqueeze(-1),
+            strength=step_BTN1,
             backend=self.backend,
         )  # (4)
         y_BTNV = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV)  # (5)
         y_BT1E = y_BTNV.flatten(2).unsqueeze(2)
         n_BTE = gated_norm(y_BT1E, z_BTE, self.gain_E, gates_first=True, backend=self.backend)
-        return functional.linear(n_BTE, self.W_HE), Mamba2State(S_BNKV, inputs_BLC)  # (6)
+        return project_one(n_BTE, self.W_HE, backend=self.backend), Mamba2State(S_BNKV, inputs_BLC)  # (6)
 
     def gates(self, x_BD: Tensor, state: Mamba2State) -> dict[str, Tensor]:
         """Return `decay`, the share of its memory that each head keeps, and 1 - e^-Δ as `strength`, both (B, N).

@@ -37,6 +37,7 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, group_norm, uniform
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 INPUT_BIAS_DEVIATION = 0.1
@@ -93,23 +94,27 @@ class MLSTM(HeadLayer):
 
     def scan(self, x_BTD: Tensor, state: MLSTMState) -> tuple[Tensor, MLSTMState]:
         require_steps(x_BTD)
-        (B, T, _), N = x_BTD.shape, self.heads
-        qkvo_BTH = functional.linear(x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H)
-        q_BTNK, k_BTNK, v_BTNK, o_BTNK = qkvo_BTH.view(B, T, 4, N, self.width // N).unbind(2)  # (1); / √K is part of i
+        H, N = self.width, self.heads
+        keys = Part(H, heads=N)
+        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H, "sigmoid"))
+        q_BTNK, k_BTNK, v_BTNV, o_BTH = project(
+            x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H, parts, backend=self.backend
+        )  # (1); / √K is part of i
         i_BTN, f_BTN, m_BTN = self.stabilised_gates(x_BTD, state.stabiliser_BN)
-        write_BTNK = (i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3) * k_BTNK
         read_BTNV, memory_BNKV = matrix_memory.scan(
             q_BTNK,
-            write_BTNK,
-            functional.pad(v_BTNK, (0, 1), value=1.0),
+            k_BTNK,
+            v_BTNV,
             state.memory_BNKV,
             decay=f_BTN.unsqueeze(3),
+            strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
         scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))
         h_BTNK = read_BTNV[..., :-1] * scale_BTN1.reciprocal()  # (6)
-        gated_BTH = o_BTNK.flatten(2).sigmoid() * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
-        return functional.linear(gated_BTH, self.W_HH, self.b_H), MLSTMState(memory_BNKV, m_BTN[:, -1].clone())  # (7)
+        gated_BTH = o_BTH * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
+        h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
+        return h_BTH, MLSTMState(memory_BNKV, m_BTN[:, -1].clone())
 
     def stabilised_gates(self, x_BTD: Tensor, stabiliser_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return i, f and m' of equations (3) and (4), each (B, T, N), for a chunk that follows a stabiliser m."""

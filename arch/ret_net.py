@@ -26,13 +26,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.attention.positions import apply_rotary, frequencies, rotary_factors
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, gated_norm
+from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 PROJECTION_GAIN, OUTPUT_GAIN = 2**-2.5, 2**-1
@@ -108,21 +108,22 @@ class RetNet(HeadLayer):
     def scan(self, x_BTD: Tensor, state: RetNetState) -> tuple[Tensor, RetNetState]:
         require_steps(x_BTD)
         (B, T, _), N, H, C = x_BTD.shape, self.heads, self.width, self.value_factor * self.width
-        qk_BTP, v_BTC, g_BTC = functional.linear(x_BTD, self.W_PD).split([2 * H, C, C], -1)  # (1)
+        parts = (Part(2 * H, heads=2 * N), Part(C, heads=N), Part(C))
+        qk_BTMK, v_BTNV, g_BTC = project(x_BTD, self.W_PD, None, parts, backend=self.backend)  # (1)
         rotary_TJ = rotary_factors(1, T, self.keys // 2, x_BTD)
-        qk_BTMK = apply_rotary(qk_BTP.unflatten(-1, (2 * N, -1)), rotary_TJ.unsqueeze(1))
+        qk_BTMK = apply_rotary(qk_BTMK, rotary_TJ.unsqueeze(1))
         q_BTNK, k_BTNK = qk_BTMK.split(N, 2)
         y_BTNV, rotated_BNKV = matrix_memory.scan(
             q_BTNK,
             k_BTNK / math.sqrt(self.keys),
-            v_BTC.unflatten(-1, (N, -1)),
+            v_BTNV,
             state.S_BNKV,
             decay=self.gamma_N.view(1, 1, N, 1).expand(B, T, N, 1),
             backend=self.backend,
         )  # (2), (3)
         S_BNKV = apply_rotary(rotated_BNKV.mT.contiguous(), rotary_TJ[-1].conj()).mT.contiguous()
         gated_BTC = gated_norm(y_BTNV, g_BTC, self.gain_C, self.offset_C, backend=self.backend)
-        return functional.linear(gated_BTC, self.W_HC), RetNetState(S_BNKV)  # (4)
+        return project_one(gated_BTC, self.W_HC, backend=self.backend), RetNetState(S_BNKV)  # (4)
 
     def gates(self, x_BD: Tensor, state: RetNetState) -> dict[str, Tensor]:
         """Return γ as `decay`, (B, N). It is the same at every step."""

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
+from arch.core.projection import Part, project
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec, bind_tensors
@@ -119,7 +120,9 @@ class S4D(ScanLayer):
             mixed_BTH, *after = structured_scan.scan(recurrence, *inputs)
         else:
             mixed_BTH, *after = recurrence(*inputs)
-        return functional.glu(functional.linear(mixed_BTH, self.W_GH, self.b_G), 2), S4DState(*after)  # (4)
+        parts = (Part(self.width), Part(self.width, "sigmoid"))
+        value_BTH, gate_BTH = project(mixed_BTH, self.W_GH, self.b_G, parts, backend=self.backend)
+        return value_BTH * gate_BTH, S4DState(*after)  # (4)
 
     def gates(self, x_BD: Tensor, state: S4DState) -> dict[str, Tensor]:
         """Return |a| as `decay`, (B, H, N / 2). It is the same at every step."""

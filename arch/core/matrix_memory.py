@@ -3,11 +3,11 @@
 Each head keeps a matrix S of K keys times V values. One step decays it, corrects what it read, writes and reads:
 
     u_t = S_(t-1)ᵀ r_t                                  (1)  correction read; absent if there is no correction
-    S_t = diag(a_t) S_(t-1) + p_t u_tᵀ + w_t v_tᵀ       (2)  a_t = 1 if there is no decay
+    S_t = diag(a_t) S_(t-1) + p_t u_tᵀ + s_t w_t v_tᵀ   (2)  a_t = 1 if there is no decay, and s_t = 1 by default
     y_t = S_tᵀ q_t                                      (3)
 
-An architecture chooses q, w, v, a, r and p. Linear attention has w = φ(k) and q = φ(q) (Katharopoulos et al. 2020).
-The delta rule has r = k, w = β k and p = -w (Yang et al. 2024). If it decays by α first, r = α k.
+An architecture chooses q, w, v, a, r, p and s. Linear attention has w = φ(k) and q = φ(q) (Katharopoulos et al. 2020).
+The delta rule has r = w = k, s = β and p = -s w (Yang et al. 2024). If it decays by α first, r = α k.
 
     FLOPs per step and head: 2 K V for each of write and read, 4 K V for a correction              (4)
     numbers moved per step and head: K V read and K V written                                      (5)
@@ -34,6 +34,7 @@ def scan(
     *,
     decay: Tensor | None = None,
     correction: tuple[Tensor, Tensor | None] | None = None,
+    strength: Tensor | None = None,
     reads_every: int = 1,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
@@ -47,7 +48,8 @@ def scan(
         v_BTNV: Values v of the writes.
         S_BNKV: Memory before the first step.
         decay: Factors a (B, T, N, K), or (B, T, N, 1) if all keys of a head decay equally. None keeps everything.
-        correction: The pair r and p, each (B, T, N, K), or None. In the pair, None stands for p = -w.
+        correction: The pair r and p, each (B, T, N, K), or None. In the pair, None stands for p = -s w.
+        strength: Factors s (B, T, N, 1) of the writes, or None for 1.
         reads_every: Number of steps per read. Steps reads_every, 2 · reads_every, … are read: T is a multiple of it,
             and Q = T / reads_every.
         backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
@@ -55,7 +57,7 @@ def scan(
     Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
     """
     r_BTNK, p_BTNK = (None, None) if correction is None else correction
-    inputs = (q_BQNK, w_BTNK, v_BTNV, S_BNKV, decay, r_BTNK, p_BTNK)
+    inputs = (q_BQNK, w_BTNK, v_BTNV, S_BNKV, decay, r_BTNK, p_BTNK, strength)
     assert w_BTNK.shape[1] == q_BQNK.shape[1] * reads_every
     is_batch = w_BTNK.dim() == v_BTNV.dim() == 4 and w_BTNK.numel() > 0  # the equations raise errors of their own
     if not is_batch or not is_fused(backend, _shapes(inputs, reads_every), q_BQNK.shape[1]):
@@ -79,12 +81,14 @@ def by_equations(
     decay: Tensor | None,
     r_BTNK: Tensor | None,
     p_BTNK: Tensor | None,
+    strength: Tensor | None,
     *,
     reads_every: int,
 ) -> tuple[Tensor, Tensor]:
     """Return what `scan` returns, by equations (1) to (3) in plain torch. The arguments are those of `scan`."""
     B, N = S_BNKV.shape[:2]
     q_BQNK, w_BTNK = (x.expand(-1, -1, N, -1) for x in (q_BQNK, w_BTNK))
+    w_BTNK = w_BTNK if strength is None else strength * w_BTNK
     if r_BTNK is not None and p_BTNK is None:
         p_BTNK = -w_BTNK
     S_MKV, reads = S_BNKV.flatten(0, 1), []
@@ -120,14 +124,14 @@ def flops_per_step(keys: int, values: int, heads: int, *, corrects: bool = False
 
 
 def _shapes(inputs: tuple[Tensor | None, ...], reads_every: int) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-    """Yield each tensor of q, w, v, S, decay, r and p that is given, with the shape that the kernel needs."""
+    """Yield each tensor of q, w, v, S, decay, r, p and s that is given, with the shape that the kernel needs."""
     w_BTNK, v_BTNV, decay = inputs[1], inputs[2], inputs[4]
     assert w_BTNK is not None and v_BTNV is not None
     (B, T, N, V), (_, _, key_heads, K) = v_BTNV.shape, w_BTNK.shape
     key_heads = N if key_heads != 1 else 1
     decays = 1 if decay is not None and decay.shape[-1] == 1 else K
     keys, values = ((B, T // reads_every, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
-    shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K))
+    shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K), (B, T, N, 1))
     for tensor, shape in zip(inputs, shapes, strict=True):
         if tensor is not None:
             yield tensor, shape

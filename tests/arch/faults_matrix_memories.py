@@ -46,9 +46,14 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         matrix_memories_equal_masked_attention,
         {
             "normaliser missing": ("y_BTNK * (total_BTN1 + EPSILON).reciprocal()", "y_BTNK"),
-            "no feature map": ("= feature(q_BTNK), feature(k_BTNK)", "= q_BTNK, k_BTNK"),
-            "normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)"),
+            "no feature map": ('Part(self.width, "feature", self.heads)', 'Part(self.width, "none", self.heads)'),
         },
+        "linear_attention",
+    ),
+    (
+        "core/projection.py",
+        matrix_memories_equal_masked_attention,
+        {"normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)")},
         "linear_attention",
     ),
     (
@@ -62,7 +67,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
             ),
             "values not normalised": (
                 "gated_norm(y_BTNV, g_BTC, self.gain_C, self.offset_C, backend=self.backend)",
-                "functional.silu(g_BTC) * (y_BTNV.flatten(2) * self.gain_C + self.offset_C)",
+                "torch.nn.functional.silu(g_BTC) * (y_BTNV.flatten(2) * self.gain_C + self.offset_C)",
             ),
         },
         "ret_net",
@@ -72,7 +77,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         matrix_memories_equal_masked_attention,
         {
             "decay without its exponent": ("(EXPONENT * functional", "(functional"),
-            "keys and queries swapped": ("q_BTNK, k_BTNK, v_BTNV = (part", "k_BTNK, q_BTNK, v_BTNV = (part"),
+            "keys and queries swapped": ("q_BTNK, k_BTNK, v_BTNV, g_BTH,", "k_BTNK, q_BTNK, v_BTNV, g_BTH,"),
             "values not gated": ("gated_norm(y_BTNV, g_BTH,", "gated_norm(y_BTNV, torch.ones_like(g_BTH),"),
         },
         "gla",
@@ -87,7 +92,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "mamba2.py",
         matrix_memories_equal_masked_attention,
         {
-            "write not scaled by the step size": ("step_BTN1 * u_BTNV,", "u_BTNV,"),
+            "write not scaled by the step size": ("strength=step_BTN1,", ""),
             "no skip": ("self.skip_N.unsqueeze(-1), u_BTNV", "0 * self.skip_N.unsqueeze(-1), u_BTNV"),
             "B and C swapped": ("u_BTE, B_BTK, C_BTK =", "u_BTE, C_BTK, B_BTK ="),
             "norm before the gate": ("gates_first=True", "gates_first=False"),

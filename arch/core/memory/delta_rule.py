@@ -23,6 +23,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import activated, convolve
 from arch.core.matrix_memory import flops_per_step as memory_flops
 from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, uniform, uniform_filters
+from arch.core.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 
@@ -96,7 +97,7 @@ class DeltaLayer(HeadLayer):
     def writes(self, x_BTD: Tensor, state: DeltaState) -> Writes:
         """Return queries, keys, values and strengths of a chunk that follows a state."""
         (B, T, _), H, N, n = x_BTD.shape, self.width, self.heads, self.householders
-        c_BTC, inputs_BLC = functional.linear(x_BTD, self.W_CD), None
+        c_BTC, inputs_BLC = project_one(x_BTD, self.W_CD, backend=self.backend), None
         if self.filter_LC is None:
             c_BTC = activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
         else:

@@ -44,22 +44,26 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
             d_y_BNV = args.d_y[rows, read]
             args.d_q[rows, read] = _per_key_head(args, _product(after_BNKV, d_y_BNV))  # (4)
             dS_BNKV = dS_BNKV + _outer(args.q[rows, read], d_y_BNV)
-        args.d_w[rows, t] = _per_key_head(args, _product(dS_BNKV, args.v[rows, t]))  # (5)
-        args.d_v[rows, t] = _read(dS_BNKV, args.w[rows, t])
+        d_w_BNK = _product(dS_BNKV, args.v[rows, t])  # (5), but for the strength
+        args.d_v[rows, t] = _read(dS_BNKV, _key(args, t, rows))
         d_a_BNK = (dS_BNKV * before_BNKV).sum(-1)
         if args.a is not None and args.d_a is not None:
             args.d_a[rows, t] = d_a_BNK if args.decays > 1 else d_a_BNK.sum(-1, keepdim=True)  # (7)
         before_decay_BNKV = dS_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * dS_BNKV
         if args.u is not None and args.r is not None:
             assert args.d_r is not None
-            d_p_BNK, p = _product(dS_BNKV, args.u[rows, t]), -args.w if args.p is None else args.p  # (6)
+            d_p_BNK, p = _product(dS_BNKV, args.u[rows, t]), _correction(args, t, rows)  # (6)
             if args.d_p is None:
-                args.d_w[rows, t] -= _per_key_head(args, d_p_BNK)
+                d_w_BNK = d_w_BNK - d_p_BNK
             else:
                 args.d_p[rows, t] = d_p_BNK
-            d_u_BNV = _read(dS_BNKV, p[rows, t])
+            d_u_BNV = _read(dS_BNKV, p)
             args.d_r[rows, t] = _product(before_BNKV, d_u_BNV)
             before_decay_BNKV = before_decay_BNKV + _outer(args.r[rows, t], d_u_BNV)
+        strength = 1 if args.s is None else args.s[rows, t]
+        args.d_w[rows, t] = _per_key_head(args, strength * d_w_BNK)  # (5)
+        if args.d_s is not None:
+            args.d_s[rows, t] = (args.w[rows, t] * d_w_BNK).sum(-1, keepdim=True)  # (9)
         dS_BNKV = before_decay_BNKV  # (8)
     args.d_S_0[rows] = dS_BNKV
 
@@ -68,9 +72,18 @@ def _after(args: matrix_memory.Forward | matrix_memory.Backward, S_BNKV: Tensor,
     """Return the memory after step t by (2). `args.u` holds what the correction read."""
     kept_BNKV = S_BNKV if args.a is None else args.a[rows, t].unsqueeze(-1) * S_BNKV
     if args.u is not None:
-        p = -args.w if args.p is None else args.p
-        kept_BNKV = kept_BNKV + _outer(p[rows, t], args.u[rows, t])
-    return kept_BNKV + _outer(args.w[rows, t], args.v[rows, t])
+        kept_BNKV = kept_BNKV + _outer(_correction(args, t, rows), args.u[rows, t])
+    return kept_BNKV + _outer(_key(args, t, rows), args.v[rows, t])
+
+
+def _key(args: matrix_memory.Forward | matrix_memory.Backward, t: int, rows: slice) -> Tensor:
+    """Return s w of one step."""
+    return args.w[rows, t] if args.s is None else args.s[rows, t] * args.w[rows, t]
+
+
+def _correction(args: matrix_memory.Forward | matrix_memory.Backward, t: int, rows: slice) -> Tensor:
+    """Return p of one step."""
+    return -_key(args, t, rows) if args.p is None else args.p[rows, t]
 
 
 def _per_key_head(args: matrix_memory.Backward, d_BNK: Tensor) -> Tensor:

@@ -37,14 +37,14 @@ def recorded(arguments: NamedTuple) -> tuple[array[int], list[Tensor]]:
     """
     tensors, numbers = [], array("q")
     for value in arguments:
-        if isinstance(value, int):
-            numbers.append(value)
-        elif value is None:
+        if value is None:
             numbers.append(0)
-        else:
-            tensor = value.contiguous()
+        elif isinstance(value, Tensor):
+            tensor = value if value.is_contiguous() else value.contiguous()
             tensors.append(tensor)
             numbers.append(tensor.data_ptr())
+        else:
+            numbers.append(value)
     return numbers, tensors
 
 
@@ -122,6 +122,8 @@ def without_autocast(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(backward)
     def decorated(*given: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu"):
+            return backward(*given)
         with torch.autocast("cpu", enabled=False):
             return backward(*given)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from numba import njit
 
 from arch.kernels.simd.matvec import bits, floats
-from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, fma, load, load_if, splat, store_first
 
 MAX_BLOCKS = 4
 """Maximum number of blocks of LANES rows in a panel. Other panels have 2 blocks or 1."""
@@ -118,8 +118,8 @@ def panel_sums_4(a, b, c, d, matrix, at, stride, numbers, numbers_at, depth):  #
 @njit(forceinline=True)
 def _start(biases, has_bias, row, rows, result, at, adds):  # type: ignore[no-untyped-def]
     """Return what a block of rows starts from: its bias, if there is one, plus its result so far, if `adds` is true."""
-    start = load_first(biases, row, rows - row if has_bias else 0)
-    return start + load_first(result, at + row, rows - row if adds else 0)
+    start = load_if(has_bias, biases, row, rows - row)
+    return start + load_if(adds, result, at + row, rows - row)
 
 
 @njit

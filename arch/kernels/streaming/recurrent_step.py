@@ -14,7 +14,7 @@ from numba import njit
 
 from arch.kernels.cells import gated
 from arch.kernels.simd.matvec import floats, row_sums, row_sums_of_both
-from arch.kernels.simd.vector import LANES, load_first, store_first
+from arch.kernels.simd.vector import LANES, load_first, load_if, store_first
 
 Compiled = Callable[..., Any]
 """A function that Numba compiles into its callers."""
@@ -30,7 +30,7 @@ def copy(source, count, target):  # type: ignore[no-untyped-def]
 @njit(forceinline=True)
 def bias_of(address, at, count):  # type: ignore[no-untyped-def]
     """Return `count` numbers of a bias from offset `at` on, or zeros if its address is 0."""
-    return load_first(floats(address), at, count if address != 0 else 0)
+    return load_if(address != 0, floats(address), at, count)
 
 
 def _joined_sums(gates: int) -> Compiled:

@@ -35,7 +35,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, load_if, splat, store_first
 from arch.kernels.training.layer_norm import EPSILON
 
 
@@ -124,7 +124,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
             for v in range(0, V, LANES):
                 count = V - v
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
-                n = fma(z, load_first(gain, own + v, count), load_first(offset, head + v, count if is_centred else 0))
+                n = fma(z, load_first(gain, own + v, count), load_if(is_centred, offset, head + v, count))
                 if gates_last:
                     n = n * silu(load_first(g, at + v, count))
                 store_first(result, at + v, count, n)  # (1)
@@ -164,7 +164,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 dn = load_first(d_result, at + v, count)
                 if gates_last:
                     gate = load_first(g, at + v, count)
-                    n = fma(z, gains, load_first(offset, head + v, count if is_centred else 0))
+                    n = fma(z, gains, load_if(is_centred, offset, head + v, count))
                     store_first(d_g, at + v, count, dn * n * silu_slope(gate))  # (4)
                     dn = dn * silu(gate)
                 dx = splat(scale) * (dn * gains - of_mean - along * z)  # (3)

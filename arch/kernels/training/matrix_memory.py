@@ -3,15 +3,16 @@
 d· is the derivative of the loss with respect to ·. dS collects the contributions of later steps. At step t:
 
     dq  = S_t dy,    dS  ← dS + q dyᵀ                          (4)  if the step is read
-    dw  = dS v,      dv  = dSᵀ w                               (5)
+    dw  = s dS v,    dv  = s dSᵀ w                             (5)
     dp  = dS u,      du  = dSᵀ p,    dr = S_(t-1) du           (6)
     da  = Σ_v dS ⊙ S_(t-1)                                     (7)  summed over the keys too if they decay equally
     dS  ← diag(a) dS + r duᵀ                                   (8)
+    ds  = wᵀ dS (v - u)                                        (9)  without u if p is given
 
 The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
 computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
 along the lanes: S and dS are transposed. Then only dv and du need sums over lanes. Without a correction, (8) waits for
-the next pass over dS. If p = -w, as in a delta rule, the step writes w (v - u)ᵀ, and du is -dv.
+the next pass over dS. If p = -s w, as in a delta rule, the step writes s w (v - u)ᵀ, and du is -dv.
 """
 
 # Shape suffixes: B batch, T time, N heads, K key width, V value width, Q steps that are read, C checkpoints
@@ -23,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from arch.kernels.cells.matrix_memory import read, write, write_corrected
@@ -37,13 +37,22 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matvec import floats, row_sums
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.transpose import transpose
+from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
+from arch.kernels.training.heads.memory_step import (
+    copy_padded,
+    decay_of,
+    products,
+    step_back,
+    whole_vectors,
+    write_or_add,
+    write_step,
+    written_values,
+)
 
-MIN_SEGMENT = 8
+MIN_SEGMENT = 16
 """Minimum number of steps from one checkpoint to the next."""
-FEW_ROWS = 4
-"""Number of rows up to which sums over lanes are computed row by row: `row_sums` takes as long as for LANES rows."""
 
 
 class Sizes(NamedTuple):
@@ -53,6 +62,7 @@ class Sizes(NamedTuple):
         T, B, N, K, V: Steps, batch size, heads, key width, value width.
         decays: Length of the decay: K, 1, or 0 if there is none.
         corrects: Whether there is a correction.
+        scales: Whether the writes have strengths.
         reads_every: Number of steps per read.
         segment: Number of steps from one checkpoint to the next.
         key_heads: N, or 1 if all heads share q and w.
@@ -65,6 +75,7 @@ class Sizes(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -78,12 +89,13 @@ class Forward(NamedTuple):
             (B, Q, 1, K) and (B, T, 1, K).
         S_0: Memory before the first step, (B, N, K, V).
         a: Decay (B, T, N, K) or (B, T, N, 1), or None.
-        r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -w.
+        r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -s w.
+        s: Strengths (B, T, N, 1), or None.
         y: Reads (B, Q, N, V), written.
         S_T: Memory after the last step, (B, N, K, V), written.
         u: What the correction read (B, T, N, V), written, or None if there is no correction.
         checkpoints: Memory before every `segment`-th step (B, N, C, K, V), written, or None if no gradient is needed.
-        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -93,6 +105,7 @@ class Forward(NamedTuple):
     a: Tensor | None
     r: Tensor | None
     p: Tensor | None
+    s: Tensor | None
     y: Tensor
     S_T: Tensor
     u: Tensor | None
@@ -104,6 +117,7 @@ class Forward(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -113,10 +127,11 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        q, w, v, a, r, p, u, checkpoints: As for `Forward`.
+        q, w, v, a, r, p, s, u, checkpoints: As for `Forward`.
         d_y, d_S: Gradients of the reads and of the last memory.
-        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p: Gradients of the inputs, written. None for an input that is None.
-        T, B, N, K, V, decays, corrects, reads_every, segment, key_heads: See `Sizes`.
+        d_q, d_w, d_v, d_S_0, d_a, d_r, d_p, d_s: Gradients of the inputs, written. None for an input that is None, and
+            for a decay that does not learn.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
     """
 
     q: Tensor
@@ -125,6 +140,7 @@ class Backward(NamedTuple):
     a: Tensor | None
     r: Tensor | None
     p: Tensor | None
+    s: Tensor | None
     u: Tensor | None
     checkpoints: Tensor
     d_y: Tensor
@@ -136,6 +152,7 @@ class Backward(NamedTuple):
     d_a: Tensor | None
     d_r: Tensor | None
     d_p: Tensor | None
+    d_s: Tensor | None
     T: int
     B: int
     N: int
@@ -143,6 +160,7 @@ class Backward(NamedTuple):
     V: int
     decays: int
     corrects: bool
+    scales: bool
     reads_every: int
     segment: int
     key_heads: int
@@ -156,7 +174,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
-    key_heads, block = args.key_heads, np.empty(K * LANES, np.float32)
+    key_heads, strengths, block = args.key_heads, floats(args.s), np.empty(K * LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         for value in range(0, V, LANES):
@@ -170,65 +188,24 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store_first(kept, at, count, load(block, k * LANES))
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
+                strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_w = keys if key_heads > 1 else (row * T + t) * K
                 seen = splat(0.0)
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
                 if args.p != 0:
-                    write_corrected(block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, values, K)  # (2)
+                    write_corrected(
+                        block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, strength * values, K
+                    )  # (2)
                 else:
-                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, values - seen, K)  # (2)
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, strength * (values - seen), K)  # (2)
                 if (t + 1) % reads_every == 0:
                     at = row * (T // reads_every) + t // reads_every
                     of_q = (at * N + n if key_heads > 1 else at) * K
                     store_first(y, (at * N + n) * V + value, count, read(block, 0, LANES, LANES, q, of_q, K))  # (3)
             for k in range(K):
                 store_first(S_T, (head * K + k) * V + value, count, load(block, k * LANES))
-
-
-@njit(forceinline=True)
-def _decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
-    """Return the decay of LANES keys from `key` on: ones if `decays` is 0, the same number if it is 1."""
-    if decays == 0:
-        return splat(1.0)
-    return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
-
-
-@njit
-def _transpose(source, at, K, V, padded, target):  # type: ignore[no-untyped-def]
-    """Write a matrix (K, V) to `target` as (V, padded). The other columns become 0."""
-    for v in range(V):
-        for k in range(padded):
-            target[v * padded + k] = source[at + k * V + v] if k < K else np.float32(0)
-
-
-@njit
-def _products(dS, V, padded, numbers, result, at):  # type: ignore[no-untyped-def]
-    """Write the product of dS (V, padded) with `padded` numbers to V numbers of `result` from offset `at` on."""
-    for value in range(0, V, LANES):
-        if V - value > FEW_ROWS:
-            store_first(result, at + value, V - value, row_sums(dS, value * padded, V - value, numbers, 0, padded))
-        else:
-            for row in range(value, V):
-                total = splat(0.0)
-                for k in range(0, padded, LANES):
-                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
-                result[at + row] = lane_sum(total)
-
-
-@njit(forceinline=True)
-def _written(v, u, at, V, replaces, written):  # type: ignore[no-untyped-def]
-    """Write v, or v - u if the correction has p = -w, of one head and step to the array `written`."""
-    for value in range(0, V, LANES):
-        numbers, count = load_first(v, at + value, V - value), V - value
-        store_first(written, value, count, numbers - load_first(u, at + value, count if replaces else 0))
-
-
-@njit(forceinline=True)
-def _add_first(result, at, count, value, adds):  # type: ignore[no-untyped-def]
-    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
-    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -239,83 +216,76 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     u, kept, d_y, d_S = floats(args.u), floats(args.checkpoints), floats(args.d_y), floats(args.d_S)
     d_q, d_w, d_v, d_S_0 = floats(args.d_q), floats(args.d_w), floats(args.d_v), floats(args.d_S_0)
-    d_a, d_r, d_p = floats(args.d_a), floats(args.d_r), floats(args.d_p)
+    d_a, d_r, d_p, d_s = floats(args.d_a), floats(args.d_r), floats(args.d_p), floats(args.d_s)
+    strengths, scales = floats(args.s), args.scales != 0
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
-    replaces, shared = corrects and not has_p, args.key_heads == 1 and N > 1
-    C, padded = (T + segment - 1) // segment, (K + LANES - 1) // LANES * LANES
+    replaces, shared, wants_a = corrects and not has_p, args.key_heads == 1 and N > 1, args.d_a != 0
+    C, padded = (T + segment - 1) // segment, whole_vectors(K)
     area = V * padded
-    S = np.empty((segment + 1) * area, np.float32)  # the memory before and after each step of a segment
-    dS = np.empty(area, np.float32)
-    key, d_u, written = np.empty(padded, np.float32), np.empty(V, np.float32), np.empty(V, np.float32)
+    slack = LANES * padded  # `transpose` writes whole blocks
+    S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
+    dS = np.empty(area + slack, np.float32)
+    key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
+    written, product = np.empty(V + LANES, np.float32), np.empty(V + LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
-        _transpose(d_S, head * K * V, K, V, padded, dS)
+        transpose(d_S, head * K * V, K, V, dS, 0, padded)
         for begin in range((C - 1) * segment, -1, -segment):
             end = min(T, begin + segment)
-            _transpose(kept, (head * C + begin // segment) * K * V, K, V, padded, S)
+            transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                _written(v, u, step * V, V, replaces, written)
-                for k in range(0, K, LANES):
-                    count = K - k
-                    kept_share = _decay_of(a, step * decays, decays, k, count)
-                    of_w = load_first(w, (row * T + t if shared else step) * K + k, count)
-                    of_p = load_first(p, step * K + k, count if has_p else 0)
-                    for value in range(V):
-                        place = here + value * padded + k
-                        after = fma(kept_share, load(S, place), of_w * splat(written[value]))
-                        if has_p:
-                            after = fma(of_p, splat(u[step * V + value]), after)
-                        store(S, place + area, after)  # (2)
+                w_at = (row * T + t if shared else step) * K
+                strength = splat(strengths[step]) if scales else splat(1.0)
+                written_values(v, u, step * V, V, replaces, strength, written)
+                vectors = (a, step * decays, decays, w, w_at, written, p, step * K, has_p, u, step * V)
+                write_step(S, here, here + area, *vectors, K, V, padded)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                _written(v, u, step * V, V, replaces, written)
+                strength = splat(strengths[step]) if scales else splat(1.0)
+                written_values(v, u, step * V, V, replaces, strength, written)
                 is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
                 at, of_a = read_step * N + n, splat(0.0)
                 q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
                 for k in range(0, K, LANES):
                     count, later = K - k, splat(1.0)
                     if t < T - 1 and not corrects:
-                        later = _decay_of(a, (step + N) * decays, decays, k, count)
-                    of_q = load_first(q, q_at + k, count if is_read else 0)
-                    dq, dw, dp, da = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-                    for value in range(V):
-                        place = value * padded + k
-                        d = later * load(dS, place)  # (8) of the next step, if there is no correction
-                        if is_read:
-                            dy = splat(d_y[at * V + value])
-                            d = fma(of_q, dy, d)  # (4)
-                            dq = fma(load(S, here + area + place), dy, dq)
-                        store(dS, place, d)
-                        dw = fma(d, splat(written[value]), dw)  # (5)
-                        if has_p:
-                            dp = fma(d, splat(u[step * V + value]), dp)  # (6)
-                        if decays > 0:
-                            da = fma(d, load(S, here + place), da)  # (7)
+                        later = decay_of(a, (step + N) * decays, decays, k, count)
+                    of_q = load_if(is_read, q, q_at + k, count)
+                    given = (dS, later, of_q, d_y, at * V, S, here, here + area, written, u, step * V, V, k, padded)
+                    if wants_a:
+                        dq, dw, dp, da = step_back(*given, True, True) if has_p else step_back(*given, False, True)
+                    else:
+                        dq, dw, dp, da = step_back(*given, True, False) if has_p else step_back(*given, False, False)
                     if is_read:
-                        _add_first(d_q, q_at + k, count, dq, shared and n > 0)
-                    _add_first(d_w, w_at + k, count, dw, shared and n > 0)
-                    if decays > 1:
+                        write_or_add(d_q, q_at + k, count, dq, shared and n > 0)
+                    write_or_add(d_w, w_at + k, count, dw, shared and n > 0)
+                    if wants_a and decays > 1:
                         store_first(d_a, step * K + k, count, da)
                     if has_p:
                         store_first(d_p, step * K + k, count, dp)
                     store(key, k, load_first(w, w_at + k, count))
                     of_a += da
-                if decays == 1:
+                if wants_a and decays == 1:
                     d_a[step] = lane_sum(of_a)
-                _products(dS, V, padded, key, d_v, step * V)  # (5)
+                products(dS, V, padded, key, product)
+                of_strength = splat(0.0)
+                for value in range(0, V, LANES):
+                    count, of_value = V - value, load_first(product, value, V - value)
+                    store_first(d_v, step * V + value, count, strength * of_value)  # (5)
+                    store(d_u, value, -(strength * of_value))  # if the step replaces
+                    difference = load_first(v, step * V + value, count) - load_if(replaces, u, step * V + value, count)
+                    of_strength = fma(of_value, difference, of_strength)
+                if scales:
+                    d_s[step] = lane_sum(of_strength)  # (9)
                 if not corrects:
                     continue
-                if replaces:
-                    for value in range(0, V, LANES):
-                        store_first(d_u, value, V - value, -load_first(d_v, step * V + value, V - value))
-                else:
-                    for k in range(0, K, LANES):
-                        store(key, k, load_first(p, step * K + k, K - k))
-                    _products(dS, V, padded, key, d_u, 0)  # (6)
+                if has_p:
+                    copy_padded(p, step * K, K, padded, key)
+                    products(dS, V, padded, key, d_u)  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)
-                    kept_share, of_r = _decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
+                    kept_share, of_r = decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)
                     for value in range(V):
                         place, du = value * padded + k, splat(d_u[value])
                         store(dS, place, fma(of_r, du, kept_share * load(dS, place)))  # (8)
@@ -332,7 +302,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
 class Scan(torch.autograd.Function):
     """The map from the inputs to the reads (B, Q, N, V) and the last memory (B, N, K, V).
 
-    Its arguments are q, w, v and S, then a if there is a decay, then r and p if there is a correction.
+    Its arguments are q, w, v and S, then a if there is a decay, r and p if there is a correction, and s if it is given.
     """
 
     @staticmethod
@@ -361,18 +331,25 @@ class Scan(torch.autograd.Function):
         given = _all(sizes, inputs)
         q_BQNK, w_BTNK, v_BTNV, _, *optional = given
         found = [None if tensor is None else torch.empty_like(tensor) for tensor in given]
+        if sizes.decays and not ctx.needs_input_grad[7]:
+            found[4] = None
         kept = (u_BTNV, checkpoints_BNCKV)
         arguments = Backward._make([q_BQNK, w_BTNK, v_BTNV, *optional, *kept, *gradients, *found, *sizes])
         run_rows(backward_rows, arguments, sizes.B, 3 * _work(sizes))
-        return None, None, None, *(gradient for gradient in found if gradient is not None)
+        return (
+            None,
+            None,
+            None,
+            *(gradient for gradient, tensor in zip(found, given, strict=True) if tensor is not None),
+        )
 
 
 def _all(sizes: Sizes, inputs: Any) -> list[Any]:
-    """Return q, w, v, S, a, r and p, with None for those that are absent."""
-    found = list(inputs)
-    if sizes.decays == 0:
-        found.insert(4, None)
-    return [*found, *[None] * (7 - len(found))]
+    """Return q, w, v, S, a, r, p and s, with None for those that are absent."""
+    given, others = iter(inputs), (sizes.decays > 0) + sizes.corrects + sizes.scales
+    has_p = len(inputs) > 4 + others
+    present = (True, True, True, True, sizes.decays > 0, sizes.corrects, has_p, sizes.scales)
+    return [next(given) if is_present else None for is_present in present]
 
 
 def _work(sizes: Sizes) -> int:
@@ -388,13 +365,16 @@ def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tupl
             derivatives.
         reads_every: Number of steps per read.
         inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
-            r (B, T, N, K) or None, and p like r, or None if it is -w. Shared q and w are (B, Q, 1, K) and (B, T, 1, K).
+            r (B, T, N, K) or None, p like r, or None if it is -s w, and s (B, T, N, 1) or None. Shared q and w are
+            (B, Q, 1, K) and (B, T, 1, K).
     """
     present = [tensor.contiguous() for tensor in inputs if tensor is not None]
-    _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _ = inputs
+    _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _, s_BTN1 = inputs
     assert w_BTNK is not None and v_BTNV is not None
     (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
     decays, segment = 0 if a_BTNK is None else a_BTNK.shape[-1], max(MIN_SEGMENT, math.isqrt(T))
-    sizes = Sizes(T, B, N, K, V, decays, r_BTNK is not None, reads_every, segment, key_heads=w_BTNK.shape[2])
+    sizes = Sizes(
+        T, B, N, K, V, decays, r_BTNK is not None, s_BTN1 is not None, reads_every, segment, key_heads=w_BTNK.shape[2]
+    )
     outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
     return outputs

@@ -179,7 +179,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _add_product(sums, at, width, left, tall, right, stride, rows, panels):  # type: ignore[no-untyped-def]
+def add_product(sums, at, width, left, tall, right, stride, rows, panels):  # type: ignore[no-untyped-def]
     """Add leftᵀ · right to `sums`.
 
     Args:
@@ -250,8 +250,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 store(d_p, at, value)
                 summed += value
             store(sums, of_biases + unit, summed)  # (4)
-        _add_product(sums, block, width, d_z, tall, hidden, stride, rows, panels)  # (4)
-        _add_product(sums, block + tall * width, width, n, tall, d_p, stride, rows, panels)
+        add_product(sums, block, width, d_z, tall, hidden, stride, rows, panels)  # (4)
+        add_product(sums, block + tall * width, width, n, tall, d_p, stride, rows, panels)
         multiply(d_n, 0, narrow, d_p, 0, stride, back_W_1, width, rows, narrow // LANES)  # (3)
         for row in range(rows):
             here, of_norm = (begin + row) * D, of_biases + width

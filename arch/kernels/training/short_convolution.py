@@ -9,7 +9,8 @@ d· is the derivative of the loss with respect to ·. n = ρ s are the results. 
     dw_k = Σ_s u_s ⊙ dc_(s+3-k),  db = Σ_t dc_t              (7)
 
 The inputs of four steps stay in registers, and so do the gradients. The backward pass computes c again instead of
-keeping it. First it writes ds of scaled channels in the place of du. Sequences lie in memory with the batch first or
+keeping it. First it writes ds of scaled channels in the place of du. Both passes take a few steps at a time through
+all channels. Sequences lie in memory with the batch first or
 with the time first. The result lies as its input does.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
@@ -37,8 +39,22 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.vector import (
+    LANES,
+    first_or,
+    fma,
+    lane_sum,
+    load,
+    load_first,
+    load_if,
+    splat,
+    store,
+    store_first,
+)
 from arch.kernels.training.layer_norm import add_first
+
+STEPS_AT_ONCE = 32
+"""Number of steps that pass through all channels together. They stay in the L1 cache meanwhile."""
 
 
 class Form(NamedTuple):
@@ -141,10 +157,12 @@ def _filters(filters, channel, C):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _before(before, row, channel, C):  # type: ignore[no-untyped-def]
-    """Return the three inputs of LANES channels before the first step, oldest first."""
-    count, at = C - channel, row * (CONV_STEPS - 1) * C + channel
-    return load_first(before, at, count), load_first(before, at + C, count), load_first(before, at + 2 * C, count)
+def _input(u, before, row, t, channel, args):  # type: ignore[no-untyped-def]
+    """Return the input of LANES channels at a step. Steps -3 to -1 are those before the sequence."""
+    count = args.C - channel
+    if t < 0:
+        return load_first(before, (row * (CONV_STEPS - 1) + CONV_STEPS - 1 + t) * args.C + channel, count)
+    return load_first(u, (row * args.row_stride + t * args.step_stride) * args.C + channel, count)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -155,29 +173,35 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
     heads, activates = args.unit_channels // K, args.activates != 0
     for row in range(first, last):
-        for channel in range(0, C, LANES):
-            count = C - channel
-            w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
-            bias = load_first(biases, channel, count if args.bias != 0 else 0)
-            oldest, older, latest = _before(before, row, channel, C)
-            for t in range(T):
-                step = (row * args.row_stride + t * args.step_stride) * C + channel
-                now = load_first(u, step, count)
-                c = cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
-                store_first(n, step, count, silu(c) if activates else c)  # (2)
-                oldest, older, latest = older, latest, now
-        for t in range(T if heads > 0 else 0):
-            for head in range(heads):
-                begin = (row * args.row_stride + t * args.step_stride) * C + head * K
-                squares = splat(0.0)
-                for channel in range(0, K, LANES):
-                    s = load_first(n, begin + channel, K - channel)
-                    squares = fma(s, s, squares)
-                scale = scale_to_unit(squares)
-                scales[(row * T + t) * heads + head] = scale
-                for channel in range(0, K, LANES):
-                    at, count = begin + channel, K - channel
-                    store_first(n, at, count, splat(scale) * load_first(n, at, count))  # (3)
+        for begin in range(0, T, STEPS_AT_ONCE):
+            end = min(T, begin + STEPS_AT_ONCE)
+            for channel in range(0, C, LANES):
+                count = C - channel
+                w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
+                bias = load_if(args.bias != 0, biases, channel, count)
+                oldest, older = (
+                    _input(u, before, row, begin - 3, channel, args),
+                    _input(u, before, row, begin - 2, channel, args),
+                )
+                latest = _input(u, before, row, begin - 1, channel, args)
+                for t in range(begin, end):
+                    step = (row * args.row_stride + t * args.step_stride) * C + channel
+                    now = load_first(u, step, count)
+                    c = cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
+                    store_first(n, step, count, silu(c) if activates else c)  # (2)
+                    oldest, older, latest = older, latest, now
+            for t in range(begin, end if heads > 0 else begin):
+                for head in range(heads):
+                    start = (row * args.row_stride + t * args.step_stride) * C + head * K
+                    squares = splat(0.0)
+                    for channel in range(0, K, LANES):
+                        s = load_first(n, start + channel, K - channel)
+                        squares = fma(s, s, squares)
+                    scale = scale_to_unit(squares)
+                    scales[(row * T + t) * heads + head] = scale
+                    for channel in range(0, K, LANES):
+                        at, count = start + channel, K - channel
+                        store_first(n, at, count, splat(scale) * load_first(n, at, count))  # (3)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -188,50 +212,64 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
     scales, d_before, sums = floats(args.scales), floats(args.d_before), floats(args.sums)
     heads, activates, zero = args.unit_channels // K, args.activates != 0, splat(0.0)
+    width = (C + LANES - 1) // LANES * LANES
+    carried = np.empty(3 * width, np.float32)  # dc of the last three steps
     for row in range(first, last):
-        for t in range(T if heads > 0 else 0):
-            for head in range(heads):
-                begin = (row * args.row_stride + t * args.step_stride) * C + head * K
-                products = zero
-                for channel in range(0, K, LANES):
-                    at, count = begin + channel, K - channel
-                    products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
-                along, scale = splat(lane_sum(products)), splat(scales[(row * T + t) * heads + head])
-                for channel in range(0, K, LANES):
-                    at, count = begin + channel, K - channel
-                    ds = load_first(d_n, at, count) - load_first(n, at, count) * along
-                    store_first(d_u, at, count, ds * scale)  # (4)
-        for channel in range(0, C, LANES):
-            count, scaled = C - channel, args.unit_channels - channel
-            w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
-            bias = load_first(biases, channel, count if args.bias != 0 else 0)
-            oldest, older, latest = _before(before, row, channel, C)
-            d_w0, d_w1, d_w2, d_w3, d_b = zero, zero, zero, zero, zero
-            dc_0, dc_1, dc_2 = zero, zero, zero  # dc of the last three steps
-            for t in range(T + CONV_STEPS - 1):
-                dc_3, now = zero, zero
-                if t < T:
-                    step = (row * args.row_stride + t * args.step_stride) * C + channel
-                    now = load_first(u, step, count)
-                    dc_3 = first_or(load_first(d_u, step, scaled), scaled, load_first(d_n, step, count))
-                    if activates:
-                        dc_3 = dc_3 * silu_slope(cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now))  # (5)
-                    d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)
-                    d_w2, d_w3 = fma(latest, dc_3, d_w2), fma(now, dc_3, d_w3)
-                    d_b += dc_3
-                d = fma(w_3, dc_0, w_2 * dc_1) + fma(w_1, dc_2, w_0 * dc_3)  # (6)
-                if t < CONV_STEPS - 1:
-                    store_first(d_before, (row * (CONV_STEPS - 1) + t) * C + channel, count, d)
-                else:
-                    written = row * args.row_stride + (t - CONV_STEPS + 1) * args.step_stride
-                    store_first(d_u, written * C + channel, count, d)
-                dc_0, dc_1, dc_2 = dc_1, dc_2, dc_3
-                oldest, older, latest = older, latest, now
-            add_first(sums, channel, count, d_w0)
-            add_first(sums, C + channel, count, d_w1)
-            add_first(sums, 2 * C + channel, count, d_w2)
-            add_first(sums, 3 * C + channel, count, d_w3)
-            add_first(sums, 4 * C + channel, count, d_b)
+        carried[:] = 0
+        for begin in range(0, T, STEPS_AT_ONCE):
+            end = min(T, begin + STEPS_AT_ONCE)
+            for t in range(begin, end if heads > 0 else begin):
+                for head in range(heads):
+                    start = (row * args.row_stride + t * args.step_stride) * C + head * K
+                    products = zero
+                    for channel in range(0, K, LANES):
+                        at, count = start + channel, K - channel
+                        products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
+                    along, scale = splat(lane_sum(products)), splat(scales[(row * T + t) * heads + head])
+                    for channel in range(0, K, LANES):
+                        at, count = start + channel, K - channel
+                        ds = load_first(d_n, at, count) - load_first(n, at, count) * along
+                        store_first(d_u, at, count, ds * scale)  # (4)
+            for channel in range(0, C, LANES):
+                count, scaled = C - channel, args.unit_channels - channel
+                w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
+                bias = load_if(args.bias != 0, biases, channel, count)
+                oldest, older = (
+                    _input(u, before, row, begin - 3, channel, args),
+                    _input(u, before, row, begin - 2, channel, args),
+                )
+                latest = _input(u, before, row, begin - 1, channel, args)
+                d_w0, d_w1, d_w2, d_w3, d_b = zero, zero, zero, zero, zero
+                dc_0, dc_1 = load(carried, channel), load(carried, width + channel)
+                dc_2 = load(carried, 2 * width + channel)
+                for t in range(begin, end if end < T else T + CONV_STEPS - 1):
+                    dc_3, now = zero, zero
+                    if t < T:
+                        step = (row * args.row_stride + t * args.step_stride) * C + channel
+                        now, dc_3 = load_first(u, step, count), load_first(d_n, step, count)
+                        if scaled > 0:
+                            dc_3 = first_or(load_first(d_u, step, scaled), scaled, dc_3)
+                        if activates:
+                            dc_3 = dc_3 * silu_slope(cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now))  # (5)
+                        d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)
+                        d_w2, d_w3 = fma(latest, dc_3, d_w2), fma(now, dc_3, d_w3)
+                        d_b += dc_3
+                    d = fma(w_3, dc_0, w_2 * dc_1) + fma(w_1, dc_2, w_0 * dc_3)  # (6)
+                    if t < CONV_STEPS - 1:
+                        store_first(d_before, (row * (CONV_STEPS - 1) + t) * C + channel, count, d)
+                    else:
+                        written = row * args.row_stride + (t - CONV_STEPS + 1) * args.step_stride
+                        store_first(d_u, written * C + channel, count, d)
+                    dc_0, dc_1, dc_2 = dc_1, dc_2, dc_3
+                    oldest, older, latest = older, latest, now
+                store(carried, channel, dc_0)
+                store(carried, width + channel, dc_1)
+                store(carried, 2 * width + channel, dc_2)
+                add_first(sums, channel, count, d_w0)
+                add_first(sums, C + channel, count, d_w1)
+                add_first(sums, 2 * C + channel, count, d_w2)
+                add_first(sums, 3 * C + channel, count, d_w3)
+                add_first(sums, 4 * C + channel, count, d_b)
 
 
 def _sizes(form: Form, u_XYC: Tensor) -> Sizes:
