@@ -1,4 +1,4 @@
-"""Settings of all tests: one torch thread, and a working Ctrl-C.
+"""Settings of all tests: one torch thread, slow tests first, and a working Ctrl-C.
 
 With one thread, the results of a test do not depend on the number of cores. The other cores are free for other tests.
 A shell that starts the tests in the background makes them and their child processes ignore Ctrl-C. The default
@@ -7,8 +7,14 @@ handler is restored here.
 
 import signal
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slow tests first, so that at the end no worker waits for one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

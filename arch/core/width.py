@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -106,15 +106,44 @@ def solve_width(
     limit = arch.layer.max_budget_width if budget.counts_parameters else None
     if limit is not None:
         last = min(last, max(1, limit // smallest))
-    multiples = range(1, last + 1)
-    above = bisect.bisect_left(multiples, budget.amount, key=count)
-    multiple = min(multiples[max(0, above - 1) : above + 1], key=lambda multiple: abs(count(multiple) - budget.amount))
+    above = first_reaching(budget.amount, count, last)
+    nearby = range(max(1, above - 1), min(above, last) + 1)
+    multiple = min(nearby, key=lambda multiple: abs(count(multiple) - budget.amount))
     if limit is None and MAX_EXCESS * count(multiple) < budget.amount:
         raise ValueError(
             f"{arch} has at most {budget.words(count(multiple))} (at width {multiple * smallest:,}), under the budget "
             f"of {budget.amount:,}; lower the budget, or raise the depth"
         )
     return multiple * smallest
+
+
+def first_reaching(amount: int, count: Callable[[int], int], last: int) -> int:
+    """Return the smallest n from 1 to `last` with `count(n) >= amount`, or `last + 1` if there is none.
+
+    A count grows roughly as a power of n. So each n is where the line through the logarithms of the last two counts
+    reaches the amount. This takes half the counts of a bisection, and each count builds a model. Every fourth count
+    halves the rest, so that no shape of the growth makes the search slow.
+
+    Args:
+        amount: The count to reach, at least 1.
+        count: A function of n that does not fall.
+        last: The largest n to try, at least 1.
+    """
+    below, reached, guess = 0, last + 1, 1.0
+    points: list[tuple[float, float]] = []
+    while reached - below > 1:
+        n = min(max(math.ceil(guess), below + 1), reached - 1)
+        counted = count(n)
+        below, reached = (n, reached) if counted < amount else (below, n)
+        points.append((math.log(n), math.log(max(counted, 1))))
+        if len(points) == 1:
+            guess = last
+        elif len(points) % 4 == 0 or points[-1][1] == points[-2][1]:
+            guess = (below + reached) / 2
+        else:
+            (x0, y0), (x1, y1) = points[-2:]
+            guess = math.exp(min(x1 + (math.log(amount) - y1) * (x1 - x0) / (y1 - y0), math.log(last + 1)))
+    return reached
 
 
 def _smallest_width(build_model: Callable[[int], SequenceModel], arch: Arch) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
+@cache
 def jinja_environment() -> Environment:
-    """Return an environment for `templates/` that escapes every value and rejects undefined names."""
+    """Return an environment for `templates/` that escapes every value and rejects undefined names.
+
+    It is made once per process, because it holds the compiled templates.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -50,15 +50,23 @@ class Registry(Generic[T]):
         self._kind = kind
         self._added: dict[str, type[T]] = {}
         self._disabled: dict[str, str] = {}
+        self._listed: tuple[int, list[str]] | None = None
 
     def names(self) -> list[str]:
         """Return all names, built-in and added by plugins, in sorted order."""
         return sorted({*self.built_in(), *self._added})
 
     def built_in(self) -> list[str]:
-        """Return the names of the package's modules. Subpackages and names with a leading underscore are omitted."""
-        modules = pkgutil.iter_modules([str(self._folder)])
-        return sorted(module.name for module in modules if not (module.ispkg or module.name.startswith("_")))
+        """Return the names of the package's modules. Subpackages and names with a leading underscore are omitted.
+
+        The folder is listed again only if it has changed, because expanding a plan asks thousands of times.
+        """
+        changed = self._folder.stat().st_mtime_ns
+        if self._listed is None or self._listed[0] != changed:
+            modules = pkgutil.iter_modules([str(self._folder)])
+            names = sorted(module.name for module in modules if not (module.ispkg or module.name.startswith("_")))
+            self._listed = changed, names
+        return list(self._listed[1])
 
     def get(self, name: str) -> type[T]:
         """Return the class registered under `name`. Only the module of that name is imported.

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import reports
-from results import Record, RunFile
-from tests.reports import synthetic
+from results import Case, Record, RunFile
+from tests.reports import second_run, synthetic
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDE = {"width": 1280, "height": 900}
@@ -70,6 +70,22 @@ def run() -> RunFile:
 @pytest.fixture(scope="session")
 def records() -> list[Record]:
     return synthetic.records()
+
+
+@pytest.fixture(scope="session")
+def few_records() -> list[Record]:
+    """Return one record or gap of each kind, for checks whose time grows with the number of rows."""
+    return [record for record in synthetic.records() if _is_one_of_few(record.case)]
+
+
+@pytest.fixture(scope="session")
+def few_run() -> RunFile:
+    return synthetic.run([case for case in synthetic.cases() if _is_one_of_few(case)])
+
+
+def _is_one_of_few(case: Case) -> bool:
+    settings = {failed[:3] for failed in (synthetic.DIVERGED, synthetic.TIMEOUT, synthetic.REFUSED, synthetic.MISSING)}
+    return (case.arch, case.task, case.length) in settings | {second_run.BETTER}
 
 
 @pytest.fixture(scope="session")

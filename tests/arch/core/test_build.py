@@ -46,6 +46,11 @@ def test_a_seed_determines_the_weights_and_leaves_the_global_generator_unchanged
     assert not equal(arch.build(spec, **sizes), first)
 
 
+def test_a_seed_reseeds_the_generator_of_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("reseeds the generators of all devices"))
+    assert arch.build("lstm", **SIZES, width=4, seed=0).width == 4
+
+
 @pytest.mark.parametrize("spec", [*arch.names(), *SPECS[-3:]])
 def test_a_budget_gives_the_nearest_width_and_the_weights_of_that_width(spec: str) -> None:
     """Compare `build` with a trial of widths 1 to 64. `build` must not advance the global generator."""

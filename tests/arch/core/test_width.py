@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import arch
+from arch.core.build import solved_widths
+from arch.core.width import first_reaching
 from tests.arch.subjects import every_spec
 
 LENGTH = 12
@@ -145,3 +150,36 @@ def test_a_budget_up_to_twice_exceeded_gives_the_smallest_width() -> None:
     assert arch.build("transformer", **SIZES, length=LENGTH, state=200).width == 4
     with pytest.raises(ValueError, match="over the budget of 191"):
         arch.build("transformer", **SIZES, length=LENGTH, state=191)
+
+
+GROWTHS: dict[str, Callable[[int], int]] = {
+    "constant": lambda n: 3,
+    "linear": lambda n: 4 * n,
+    "square": lambda n: 7 + 3 * n + 8 * n * n,
+    "late": lambda n: 1 if n < 900 else n * n,
+    "in steps": lambda n: 1 + n // 64,
+}
+
+
+@pytest.mark.parametrize("growth", GROWTHS)
+def test_the_search_equals_a_bisection_and_counts_less_often(growth: str) -> None:
+    count = GROWTHS[growth]
+    counted: list[int] = []
+
+    def counting(n: int) -> int:
+        counted.append(n)
+        return count(n)
+
+    bisected = 0
+    for amount, last in itertools.product((1, 2, 50, 3_600, 10**6, 10**9), (1, 2, 100, 20_001)):
+        assert first_reaching(amount, counting, last) == bisect.bisect_left(range(1, last + 1), amount, key=count) + 1
+        bisected += last.bit_length()
+    assert len(counted) <= 0.75 * bisected
+
+
+def test_a_budget_of_parameters_is_solved_once_for_all_lengths() -> None:
+    solved_widths.clear()
+    widths = {arch.build("lstm", **SIZES, params=3_000, length=length).width for length in (16, 32, 64)}
+    assert len(widths) == len(solved_widths) == 1
+    assert {arch.build("lstm", **SIZES, state=600, length=length).width for length in (16, 32)} == {75}
+    assert len(solved_widths) == 3

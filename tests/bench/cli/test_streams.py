@@ -19,6 +19,7 @@ from bench.errors import OK, REGRESSED, UNEXPECTED, USAGE
 from results import Case, Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
+from tests.bench.plugin_files import ARCH, write
 from tests.bench.tiny import write_plan
 from tests.results.planted import grid, run_of
 
@@ -226,9 +227,8 @@ def test_message_of_a_mistake_is_one_printable_line(carousel: Carousel, message:
     ],
 )
 def test_what_a_plugin_prints_is_no_part_of_a_document(tmp_path: Path, words: list[str]) -> None:
-    source = (HOME / "examples/leaky_integrator.py").read_text(encoding="utf-8")
-    loud = 'import os\n\nprint("printed")\nos.write(1, b"written\\n")\n\n\nclass LeakyIntegrator(Layer):'
-    (tmp_path / "loud.py").write_text(source.replace("class LeakyIntegrator(Layer):", loud), encoding="utf-8")
+    loud = 'import os\n\nprint("printed")\nos.write(1, b"written\\n")\n\n\nclass Scaled(Layer):'
+    write(tmp_path, "loud", ARCH.replace("class Scaled(Layer):", loud))
     write_plan(tmp_path)
     ended = subprocess.run(
         [sys.executable, "-m", "bench", *words, "--plugin", "loud.py", "--json"],

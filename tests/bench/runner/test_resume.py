@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,30 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int, **c
     return run
 
 
+Uninterrupted = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def contents_by_repeat() -> dict[int, dict[str, Any]]:
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(tmp_path: Path, inline: Inline, contents_by_repeat: dict[int, dict[str, Any]]) -> Uninterrupted:
+    """Return the reproducible content of a run that was not interrupted. All tests of a module share the run."""
+
+    def content(repeat: int = 1) -> dict[str, Any]:
+        if repeat not in contents_by_repeat:
+            outcome = run_quietly(request_for(tmp_path / "other", repeat=repeat))
+            contents_by_repeat[repeat] = reproducible_content(outcome.run)
+        return contents_by_repeat[repeat]
+
+    return content
+
+
 @pytest.mark.parametrize("written", range(8))
 def test_an_interrupted_run_resumes_where_it_stopped(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
+    tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Interrupt a run after `written` writes, and check that it resumes without repeating finished work.
 
@@ -82,8 +104,7 @@ def test_an_interrupted_run_resumes_where_it_stopped(
     assert {name: entry for name, entry in files_of(run).items() if name in whole} == {
         name: before[name] for name in whole
     }
-    reference = run_quietly(request_for(tmp_path / "other"))
-    assert reproducible_content(outcome.run) == reproducible_content(reference.run)
+    assert reproducible_content(outcome.run) == uninterrupted()
 
 
 def test_an_interrupted_run_reports_how_many_cases_are_done(
@@ -120,7 +141,7 @@ def test_resuming_does_not_rewrite_finished_records(
 
 @pytest.mark.parametrize("how", ["truncated", "a flipped bit", "emptied", "removed"])
 def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, how: str
+    tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 8 - 1)
     path = sorted((run.folder / "records").iterdir())[0]
@@ -150,7 +171,7 @@ def test_a_damaged_record_is_set_aside_and_its_case_runs_again(
         assert [each.stem for each in aside] == [path.stem]
         assert "set aside" in console.file.getvalue()
         assert path.name in console.file.getvalue()
-    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
+    assert reproducible_content(outcome.run) == uninterrupted()
 
 
 def test_a_run_with_a_record_of_a_newer_version_is_refused_unchanged(
@@ -174,7 +195,7 @@ def test_a_run_with_a_record_of_a_newer_version_is_refused_unchanged(
 
 @pytest.mark.parametrize("what", ["missing", "truncated"])
 def test_lost_weights_are_trained_again_before_they_are_timed(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 4)
     lost = inline.trained[0]
@@ -187,7 +208,7 @@ def test_lost_weights_are_trained_again_before_they_are_timed(
     outcome = run_quietly(request_for(tmp_path))
     assert inline.trained[before:] == [lost]
     assert outcome.complete
-    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
+    assert reproducible_content(outcome.run) == uninterrupted()
 
 
 @pytest.mark.parametrize("what", ["code", "environment", "plan", "timing", "probes", "repeat", "no_resume", "run.json"])
@@ -258,7 +279,7 @@ def test_two_processes_that_resume_one_run_do_not_both_write(
 
 @pytest.mark.parametrize("failing_write", range(12))
 def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, failing_write: int
+    tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, failing_write: int
 ) -> None:
     """Check the error and the resumed run if the disk is full at exactly one write."""
     counter = itertools.count()
@@ -281,7 +302,7 @@ def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
     assert "\n" not in str(caught.value)
     outcome = run_quietly(request_for(tmp_path))
     assert outcome.complete
-    assert reproducible_content(outcome.run) == reproducible_content(run_quietly(request_for(tmp_path / "other")).run)
+    assert reproducible_content(outcome.run) == uninterrupted()
     assert len(set(inline.trained)) == 4
 
 
@@ -310,7 +331,7 @@ def test_a_removed_run_folder_is_a_one_line_error_and_is_not_recreated(
 
 @pytest.mark.parametrize("written", [4, 7, 9])
 def test_a_resumed_run_makes_only_the_missing_repetitions(
-    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch, written: int
+    tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
     """Interrupt a run after `written` writes, and check that it resumes with exactly the missing timings.
 
@@ -326,8 +347,7 @@ def test_a_resumed_run_makes_only_the_missing_repetitions(
         assert record.repetitions == 2
         assert record.measurements[: len(before[record.key])] == before[record.key], "unchanged"
         assert [m.process for m in record.by_process("step_seconds")] == [0, 0, 1, 1]
-    reference = run_quietly(request_for(tmp_path / "other", repeat=2))
-    assert reproducible_content(outcome.run) == reproducible_content(reference.run)
+    assert reproducible_content(outcome.run) == uninterrupted(repeat=2)
 
 
 def test_describing_a_run_writes_nothing(tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch) -> None:

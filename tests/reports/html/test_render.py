@@ -8,6 +8,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,6 +32,14 @@ HOSTILE = (
     "</style><style>@import 'http://example.org/x.css';</style>",
     "{{ 7 * 7 }}{% raw %}",
 )
+TWINS = {
+    string: f"{letter}armless:one" if ":" in string else f"{letter}armless one!"
+    for letter, string in zip("abcdef", sorted(HOSTILE), strict=True)
+}
+"""A harmless text for each hostile string, with the same order and the same kinds of characters.
+
+A case key would replace the space and the exclamation mark.
+"""
 
 
 class Outline(HTMLParser):
@@ -258,25 +267,31 @@ def test_records_can_be_downloaded_from_the_page(
     assert f"{samples:,} streamed steps are only in the run folder" in outline.text
 
 
-def page_named(name: str) -> Outline:
-    """Return the outline of a page. Its run has a successful and a crashed case, with `name` in names and texts."""
-    sound, failed = (synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1))
-    failed = failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})
+def page_named(names: Sequence[str]) -> Outline:
+    """Return the outline of a page whose run has a successful and a crashed case per name.
+
+    Each name is an architecture, a task and the reason of a failure. The other texts of the run hold all names.
+    """
+    records = []
+    for name in names:
+        sound, failed = (
+            synthetic.renamed(synthetic.case("gru", "adding", 32, n), arch=name, task=name) for n in (0, 1)
+        )
+        records += [sound, failed.model_copy(update={"status": "crashed", "reason": name, "measurements": ()})]
+    every = " ".join(names)
     environment = synthetic.run().environment.model_copy(
-        update={"cpu": name, "torch": name, "system": name, "device": name}
+        update=dict.fromkeys(("cpu", "torch", "system", "device"), every)
     )
-    texts = {"plan": name, "command": name, "code": name, "created": name, "finished": name, "environment": environment}
-    return Outline(reports.page(synthetic.run([sound.case, failed.case], **texts), [sound, failed]))
+    texts = dict.fromkeys(("plan", "command", "code", "created", "finished"), every)
+    run = synthetic.run([record.case for record in records], **texts, environment=environment)
+    return Outline(reports.page(run, records))
 
 
-@pytest.mark.parametrize("string", HOSTILE)
-def test_hostile_string_is_shown_as_text(string: str) -> None:
-    twin = (
-        "harmless:one" if ":" in string else "harmless one!"
-    )  # a case key would replace the space and the exclamation mark
-    hostile, harmless = page_named(string), page_named(twin)
+def test_hostile_strings_are_shown_as_text() -> None:
+    hostile, harmless = page_named(list(TWINS)), page_named(list(TWINS.values()))
     assert hostile.shape() == harmless.shape()
-    assert hostile.text.count(string) == harmless.text.count(twin)
+    for string, twin in TWINS.items():
+        assert hostile.text.count(string) == harmless.text.count(twin) > 5, string
     for image in hostile.images():
         assert not [element for element in ElementTree.fromstring(image).iter() if "script" in element.tag]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +57,22 @@ def test_names_are_the_public_modules_and_the_plugins(shapes: Registry[Shape]) -
     assert shapes.built_in() == ["broken", "empty", "square"]
     shapes.remove("circle")
     assert shapes.names() == shapes.built_in()
+
+
+def test_the_folder_is_listed_again_only_if_it_has_changed(
+    shapes: Registry[Shape], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[object] = []
+    original = pkgutil.iter_modules
+    monkeypatch.setattr(pkgutil, "iter_modules", lambda path: listed.append(path) or original(path))
+    for _ in range(3):
+        shapes.names().clear()  # the list belongs to the caller
+        assert shapes.built_in() == ["broken", "empty", "square"]
+    assert len(listed) == 1
+    folder = tmp_path / "carousel_shapes"
+    (folder / "triangle.py").touch()
+    os.utime(folder, ns=(0, 0))  # a file system may store the time of a change coarsely
+    assert shapes.built_in() == ["broken", "empty", "square", "triangle"]
 
 
 def test_get_returns_the_class_that_the_module_defines(shapes: Registry[Shape]) -> None:
