@@ -1,6 +1,6 @@
 """Projections and their gradients, in the order of `arch/kernels/training/heads/projection.py`.
 
-Equation numbers refer to that file, which goes on from `arch/core/projection.py`.
+Equation numbers refer to that file, which goes on from `arch/core/memory/projection.py`.
 """
 
 # Shape suffixes: R rows, P rows of W, M sums

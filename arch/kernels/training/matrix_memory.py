@@ -37,9 +37,9 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.matvec import floats, load_if
 from arch.kernels.simd.transpose import transpose
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
+from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.memory_step import (
     copy_padded,
     decay_of,

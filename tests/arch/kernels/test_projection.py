@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arch.core.projection import Part, feature, project, project_one
+from arch.core.memory.projection import Part, feature, project, project_one
 from arch.kernels.reference import projection as plain
 from arch.kernels.runtime.parts import MAX_PARTS
 from arch.kernels.simd.matmul import panels_of

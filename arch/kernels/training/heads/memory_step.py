@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.matvec import row_sums
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
+from arch.kernels.simd.matvec import load_if, row_sums
+from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, splat, store, store_first
 
 FEW_ROWS = 4
 """Number of rows up to which sums over lanes are computed row by row: `row_sums` takes as long as for LANES rows."""

@@ -1,4 +1,4 @@
-"""Projections of a layer's inputs, split into parts: `arch/core/projection.py`, and their derivatives.
+"""Projections of a layer's inputs, split into parts: `arch/core/memory/projection.py`, and their derivatives.
 
 d· is the derivative of the loss with respect to ·. The slope of each activation follows from its result r:
 
