@@ -31,7 +31,7 @@ from arch.core.backend import Backend
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.memory.heads import rms_norm, uniform
-from arch.core.projection import project_one
+from arch.core.memory.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 

@@ -37,7 +37,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
 from arch.core.memory.delta_rule import DeltaLayer, DeltaState
 from arch.core.memory.heads import gated_norm, rms_norm, uniform
-from arch.core.projection import project_one
+from arch.core.memory.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 MIN_RATE, MAX_RATE = 1e-3, 0.1

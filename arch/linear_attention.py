@@ -27,7 +27,7 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, uniform
-from arch.core.projection import Part, project, project_one
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 EPSILON = 1e-6

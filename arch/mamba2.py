@@ -42,7 +42,7 @@ from arch.core.memory.heads import (
     uniform,
     uniform_filters,
 )
-from arch.core.projection import Part, project, project_one
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 

@@ -32,7 +32,7 @@ from arch.core.attention.positions import apply_rotary, frequencies, rotary_fact
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, gated_norm
-from arch.core.projection import Part, project, project_one
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 PROJECTION_GAIN, OUTPUT_GAIN = 2**-2.5, 2**-1

@@ -31,13 +31,13 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.convolution import unit
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, group_norm, uniform
-from arch.core.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
@@ -151,35 +151,24 @@ class RWKV7(HeadLayer):
         bonus_BTN1 = (self.rho_H.view(self.heads, -1) * r * k).sum(3, keepdim=True)
         normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, epsilons=y_BTNK.shape[3], backend=self.backend)
         h_BTH = normed_BTH + (bonus_BTN1 * v).flatten(2)  # (8)
-        y_BTH = project_one(g_BTH * h_BTH, self.W_HH, backend=self.backend)  # (9)
+        y_BTH = functional.linear(g_BTH * h_BTH, self.W_HH)  # (9)
         return y_BTH, RWKV7State(memory_BNKV, x_BTD[:, -1].clone())
 
     def _mix(self, x_BTD: Tensor, state: RWKV7State) -> Mixed:
         """Return what equations (1) to (6) give for a chunk that follows a state."""
-        split = (self.heads, -1)
+        linear, split = functional.linear, (self.heads, -1)
         before_BTD = torch.cat([state.input_BD.unsqueeze(1), x_BTD[:, :-1]], 1)
         change_BTD = before_BTD - x_BTD
-        weights = (self.W_r_HD, self.decay_RD, self.W_k_HD, self.W_v_HD, self.rate_RD, self.gate_GD)
-        rows = [len(weight) for weight in weights]
-        W_PD = torch.cat(weights)
-        mixing_PD = torch.cat([mu_D.expand(count, -1) for mu_D, count in zip(self.mu_6D, rows, strict=True)])
-        H, R, _, _, _, G = rows
-        heads = Part(H, heads=self.heads)
-        parts = (heads, Part(R, "tanh"), Part(H), heads, Part(R), Part(G, "sigmoid"))
-        both_BTM, W_PM = torch.cat([x_BTD, change_BTD], 2), torch.cat([W_PD, W_PD * mixing_PD], 1)
-        r, low_w, k_BTH, v, low_a, low_g = project(both_BTM, W_PM, None, parts, backend=self.backend)  # (1), (2)
-        w_BTH = self._gate(low_w, self.decay_HR, self.decay_H)
-        w = torch.exp(-SLOWEST_DECAY * w_BTH).unflatten(2, split)  # (3)
-        a_BTH = self._gate(low_a, self.rate_HR, self.rate_H)  # (4)
-        g_BTH = project_one(low_g, self.gate_HG, backend=self.backend)  # (5)
-        kappa = unit((self.xi_H * k_BTH).unflatten(2, split))  # (6)
-        k = (k_BTH * (1 + self.alpha_H * (a_BTH - 1))).unflatten(2, split)  # (6)
-        return Mixed(r, w, a_BTH.unflatten(2, split), kappa, k, v, g_BTH)
-
-    def _gate(self, low_BTR: Tensor, W_HR: Tensor, b_H: Tensor) -> Tensor:
-        """Return σ(W z + b), (B, T, H), for the narrow z (B, T, R)."""
-        (gate_BTH,) = project(low_BTR, W_HR, b_H, (Part(len(W_HR), "sigmoid"),), backend=self.backend)
-        return gate_BTH
+        x_r, x_w, x_k, x_v, x_a, x_g = (x_BTD + mu_D * change_BTD for mu_D in self.mu_6D)  # (1)
+        r_BTH, k_BTH, v_BTH = linear(x_r, self.W_r_HD), linear(x_k, self.W_k_HD), linear(x_v, self.W_v_HD)  # (2)
+        w_BTH = linear(linear(x_w, self.decay_RD).tanh(), self.decay_HR, self.decay_H)
+        w_BTH = torch.exp(-SLOWEST_DECAY * w_BTH.sigmoid())  # (3)
+        a_BTH = linear(linear(x_a, self.rate_RD), self.rate_HR, self.rate_H).sigmoid()  # (4)
+        g_BTH = linear(linear(x_g, self.gate_GD).sigmoid(), self.gate_HG)  # (5)
+        kappa_BTNK = unit((self.xi_H * k_BTH).unflatten(2, split))  # (6)
+        k_BTH = k_BTH * (1 + self.alpha_H * (a_BTH - 1))  # (6)
+        r, w, a, k, v = (part.unflatten(2, split) for part in (r_BTH, w_BTH, a_BTH, k_BTH, v_BTH))
+        return Mixed(r, w, a, kappa_BTNK, k, v, g_BTH)
 
     def gates(self, x_BD: Tensor, state: RWKV7State) -> dict[str, Tensor]:
         """Return w of equation (3) as `decay` and a of equation (4) as `rate`, each (B, H)."""

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
-from arch.core.projection import Part, project
+from arch.core.memory.projection import Part, project
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import Bound, StreamingSpec, bind_tensors

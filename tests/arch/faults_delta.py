@@ -83,7 +83,7 @@ TABLES = (
         {
             "wrong sign of the removal": ("(kappa, -a * kappa)", "(kappa, a * kappa)"),
             "removal without its rate": ("(kappa, -a * kappa)", "(kappa, -kappa)"),
-            "decay without its bound": ("-SLOWEST_DECAY * w_BTH", "-w_BTH"),
+            "decay without its bound": ("-SLOWEST_DECAY * w_BTH.sigmoid()", "-w_BTH.sigmoid()"),
             "no bonus": ("normed_BTH + (bonus_BTN1 * v)", "normed_BTH + 0 * (bonus_BTN1 * v)"),
             "ε of the norm does not grow with the head": ("epsilons=y_BTNK.shape[3]", "epsilons=1"),
         },

@@ -51,7 +51,7 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "linear_attention",
     ),
     (
-        "core/projection.py",
+        "core/memory/projection.py",
         matrix_memories_equal_masked_attention,
         {"normaliser counts the values": ("(0, 1), value=1.0)", "(0, 1), value=2.0)")},
         "linear_attention",

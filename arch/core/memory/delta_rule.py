@@ -23,7 +23,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import activated, convolve
 from arch.core.matrix_memory import flops_per_step as memory_flops
 from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, uniform, uniform_filters
-from arch.core.projection import project_one
+from arch.core.memory.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 

@@ -1,6 +1,6 @@
 """Projections and their gradients, in the order of `arch/kernels/training/heads/projection.py`.
 
-Equation numbers refer to that file, which goes on from `arch/core/projection.py`.
+Equation numbers refer to that file, which goes on from `arch/core/memory/projection.py`.
 """
 
 # Shape suffixes: R rows, P rows of W, M sums
@@ -16,7 +16,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from arch.kernels.training.heads import projection
 
-ACTIVATIONS = ("none", "sigmoid", "tanh", "feature")
+ACTIVATIONS = ("none", "sigmoid", "feature")
 """The activations in the order of their numbers."""
 
 
@@ -25,7 +25,7 @@ def forward(args: projection.Forward, first: int, last: int) -> None:
     p_RP = args.x[first:last] @ args.W.T  # (1)
     if args.b is not None:
         p_RP = p_RP + args.b
-    results = (args.r_0, args.r_1, args.r_2, args.r_3, args.r_4, args.r_5)
+    results = (args.r_0, args.r_1, args.r_2, args.r_3, args.r_4)
     for (columns, blocks, activation), r in zip(_parts(args), results, strict=False):
         assert r is not None
         r_RBN = r[first:last].view(last - first, blocks, -1)
@@ -39,8 +39,8 @@ def backward(args: projection.Backward, first: int, last: int) -> None:
     assert args.sums is not None
     rows = slice(first, last)
     d_p_RP = torch.zeros(last - first, args.P, dtype=args.x.dtype)
-    results = (args.r_0, args.r_1, args.r_2, args.r_3, args.r_4, args.r_5)
-    gradients = (args.d_0, args.d_1, args.d_2, args.d_3, args.d_4, args.d_5)
+    results = (args.r_0, args.r_1, args.r_2, args.r_3, args.r_4)
+    gradients = (args.d_0, args.d_1, args.d_2, args.d_3, args.d_4)
     for (columns, blocks, activation), r, d_r in zip(_parts(args), results, gradients, strict=False):
         assert d_r is not None
         numbers = (columns.stop - columns.start) // blocks
@@ -65,12 +65,8 @@ def _parts(args: Any) -> Iterator[tuple[slice, int, str]]:
 def _activated(activation: str, p: Tensor) -> Tensor:
     if activation == "none":
         return p
-    if activation == "feature":
-        return torch.nn.functional.elu(p) + 1
-    return p.sigmoid() if activation == "sigmoid" else p.tanh()
+    return p.sigmoid() if activation == "sigmoid" else torch.nn.functional.elu(p) + 1
 
 
 def _slope(activation: str, r: Tensor) -> Tensor:
-    if activation == "sigmoid":
-        return r * (1 - r)
-    return 1 - r * r if activation == "tanh" else r.clamp(max=1)
+    return r * (1 - r) if activation == "sigmoid" else r.clamp(max=1)

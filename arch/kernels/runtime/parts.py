@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Activation = Literal["none", "sigmoid", "tanh", "feature"]
+Activation = Literal["none", "sigmoid", "feature"]
 """A function of the numbers of a part. `feature` is φ(x) = elu(x) + 1 (Katharopoulos et al. 2020)."""
 
-MAX_PARTS = 6
+MAX_PARTS = 5
 """Largest number of parts of one projection."""
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.matvec import bits, floats
-from arch.kernels.simd.vector import LANES, fma, load, load_if, splat, store_first
+from arch.kernels.simd.matvec import bits, floats, load_if
+from arch.kernels.simd.vector import LANES, fma, load, splat, store_first
 
 MAX_BLOCKS = 4
 """Maximum number of blocks of LANES rows in a panel. Other panels have 2 blocks or 1."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic, lower_builtin, models, register_model
 from numba.core.registry import cpu_target
@@ -178,20 +177,6 @@ def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.
         return builder.call(function, [pointer, align, _mask(builder, values[2]), zeros])
 
     return vector(array, types.intp, types.intp), lower
-
-
-@njit(forceinline=True)
-def load_if(present, array, at, count):  # type: ignore[no-untyped-def]
-    """Return `load_first`, or zeros if the array is not present.
-
-    An array that is not present has the address 0. A masked load from there reads no lane, but takes 60 ns: processors
-    treat masked accesses to unmapped memory as exceptions.
-
-    Args:
-        present: Whether there is an array.
-        array, at, count: Arguments of `load_first`.
-    """
-    return load_first(array, at, count) if present else splat(0.0)
 
 
 @instruction

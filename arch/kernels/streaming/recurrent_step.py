@@ -13,8 +13,8 @@ from typing import Any
 from numba import njit
 
 from arch.kernels.cells import gated
-from arch.kernels.simd.matvec import floats, row_sums, row_sums_of_both
-from arch.kernels.simd.vector import LANES, load_first, load_if, store_first
+from arch.kernels.simd.matvec import floats, load_if, row_sums, row_sums_of_both
+from arch.kernels.simd.vector import LANES, load_first, store_first
 
 Compiled = Callable[..., Any]
 """A function that Numba compiles into its callers."""

@@ -34,8 +34,8 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.simd.activation import silu, silu_slope
-from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, load_if, splat, store_first
+from arch.kernels.simd.matvec import floats, load_if
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
 from arch.kernels.training.layer_norm import EPSILON
 
 

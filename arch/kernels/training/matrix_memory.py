@@ -37,13 +37,12 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.matvec import floats, load_if, row_sums
 from arch.kernels.simd.transpose import transpose
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.memory_step import (
     copy_padded,
     decay_of,
-    products,
     step_back,
     whole_vectors,
     write_or_add,
@@ -226,7 +225,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
     dS = np.empty(area + slack, np.float32)
     key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
-    written, product = np.empty(V + LANES, np.float32), np.empty(V + LANES, np.float32)
+    written = np.empty(V + LANES, np.float32)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         transpose(d_S, head * K * V, K, V, dS, 0, padded)
@@ -268,21 +267,26 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     of_a += da
                 if wants_a and decays == 1:
                     d_a[step] = lane_sum(of_a)
-                products(dS, V, padded, key, product)
                 of_strength = splat(0.0)
                 for value in range(0, V, LANES):
-                    count, of_value = V - value, load_first(product, value, V - value)
+                    count = V - value
+                    sums = row_sums(dS, value * padded, LANES, key, 0, padded)  # the last lanes sum what follows dS
+                    of_value = first_or(sums, count, splat(0.0))
                     store_first(d_v, step * V + value, count, strength * of_value)  # (5)
-                    store(d_u, value, -(strength * of_value))  # if the step replaces
-                    difference = load_first(v, step * V + value, count) - load_if(replaces, u, step * V + value, count)
-                    of_strength = fma(of_value, difference, of_strength)
+                    if replaces:
+                        store(d_u, value, -(strength * of_value))
+                    if scales:
+                        difference = load_first(v, step * V + value, count)
+                        difference = difference - load_if(replaces, u, step * V + value, count)
+                        of_strength = fma(of_value, difference, of_strength)
                 if scales:
                     d_s[step] = lane_sum(of_strength)  # (9)
                 if not corrects:
                     continue
                 if has_p:
                     copy_padded(p, step * K, K, padded, key)
-                    products(dS, V, padded, key, d_u)  # (6)
+                    for value in range(0, V, LANES):
+                        store(d_u, value, row_sums(dS, value * padded, LANES, key, 0, padded))  # (6)
                 for k in range(0, K, LANES):
                     count, dr = K - k, splat(0.0)
                     kept_share, of_r = decay_of(a, step * decays, decays, k, count), load_first(r, step * K + k, count)

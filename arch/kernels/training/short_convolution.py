@@ -38,7 +38,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
-from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.matvec import floats, load_if
 from arch.kernels.simd.vector import (
     LANES,
     first_or,
@@ -46,7 +46,6 @@ from arch.kernels.simd.vector import (
     lane_sum,
     load,
     load_first,
-    load_if,
     splat,
     store,
     store_first,

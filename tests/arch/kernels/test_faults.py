@@ -13,7 +13,15 @@ from types import ModuleType
 import pytest
 
 import arch.kernels
-from tests.arch.kernels import test_block, test_state_space, test_stream, test_streaming, test_training
+from tests.arch.kernels import (
+    test_block,
+    test_matrix_memory,
+    test_projection,
+    test_state_space,
+    test_stream,
+    test_streaming,
+    test_training,
+)
 
 pytestmark = pytest.mark.slow  # each fault compiles kernels again
 
@@ -71,6 +79,10 @@ FAULTS = [
     Fault("training.selective_scan", "fma(-least, dh, before)", "before", "mamba:states=17,negative=True"),
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
     Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
+    Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
+    Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
+    Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
+    Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]
 PROGRAM = ("streaming.model_step",)
 STREAMING_FAULTS = [
@@ -139,14 +151,14 @@ def path_of(name: str) -> str:
 
 def _loaded(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     path = folder / path_of(name)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     specification = importlib.util.spec_from_file_location(f"arch.kernels.{name}", path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     importlib.import_module(f"arch.kernels.{name}")
     monkeypatch.setitem(sys.modules, f"arch.kernels.{name}", module)
-    package, _, leaf = name.partition(".")
+    package, _, leaf = name.rpartition(".")
     monkeypatch.setattr(importlib.import_module(f"arch.kernels.{package}"), leaf, module)
     specification.loader.exec_module(module)
     return module
@@ -159,6 +171,10 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_block.compare(fault.spec, 2, 21, 12)
         elif fault.spec in test_state_space.SPECS:
             test_state_space.compare(fault.spec, 2, 21, 12)
+        elif fault.spec == "projection":
+            test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
+        elif fault.spec == "matrix memory":
+            test_matrix_memory.test_reads_and_gradients_equal_the_equations("head replaced scaled", (3, 20, 2, 16, 16))
         else:
             test_training.compare(fault.spec, **SIZES)
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.matvec import row_sums
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load, load_first, load_if, splat, store, store_first
-
-FEW_ROWS = 4
-"""Number of rows up to which sums over lanes are computed row by row: `row_sums` takes as long as for LANES rows."""
+from arch.kernels.simd.matvec import load_if
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 
 
 @njit(forceinline=True)
@@ -27,23 +24,6 @@ def decay_of(a, at, decays, key, count):  # type: ignore[no-untyped-def]
     if decays == 0:
         return splat(1.0)
     return splat(a[at]) if decays == 1 else load_first(a, at + key, count)
-
-
-@njit(forceinline=True)
-def products(dS, V, padded, numbers, result):  # type: ignore[no-untyped-def]
-    """Write the product of dS (V, padded) with `padded` numbers to `result`, which has room for whole vectors.
-
-    The numbers that follow the V results may be anything. They are sums of what follows dS.
-    """
-    for value in range(0, V, LANES):
-        if V - value > FEW_ROWS:
-            store(result, value, row_sums(dS, value * padded, LANES, numbers, 0, padded))
-        else:
-            for row in range(value, V):
-                total = splat(0.0)
-                for k in range(0, padded, LANES):
-                    total = fma(load(dS, row * padded + k), load(numbers, k), total)
-                result[row] = lane_sum(total)
 
 
 @njit(forceinline=True)

@@ -1,8 +1,8 @@
-"""Projections of a layer's inputs, split into parts: `arch/core/projection.py`, and their derivatives.
+"""Projections of a layer's inputs, split into parts: `arch/core/memory/projection.py`, and their derivatives.
 
 d· is the derivative of the loss with respect to ·. The slope of each activation follows from its result r:
 
-    dp = dr ⊙ slope,  slope = 1, r (1 - r), 1 - r² or min(r, 1)  (3)  none, σ, tanh, φ
+    dp = dr ⊙ slope,  slope = 1,  r (1 - r)  or  min(r, 1)       (3)  none, σ, φ
     dx = Wᵀ dp,  dW = Σ dp xᵀ,  db = Σ dp                        (4)  the sums are over the rows
 
 A block of rows passes through the product, the activations and the split while it is in the cache. So does its
@@ -32,7 +32,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.parts import MAX_PARTS, Part
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, sigmoid, tanh
+from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, sigmoid
 from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats, integers
 from arch.kernels.simd.vector import LANES, larger, load, load_first, smaller, splat, store, store_first
@@ -41,8 +41,8 @@ from arch.kernels.training.residual_mlp import add_product, whole_tiles
 
 ROWS_AT_ONCE = 64
 """Number of rows that pass through the equations together."""
-SIGMOID, TANH, FEATURE = 1, 2, 3
-CODES = {"none": 0, "sigmoid": SIGMOID, "tanh": TANH, "feature": FEATURE}
+SIGMOID, FEATURE = 1, 2
+CODES = {"none": 0, "sigmoid": SIGMOID, "feature": FEATURE}
 """Numbers of the activations, as the kernels read them."""
 FIELDS = 4
 """Numbers that describe a part: blocks, numbers per block, whether a one follows each block, and its activation."""
@@ -54,7 +54,7 @@ class Forward(NamedTuple):
     Args:
         x, W, b: Inputs (R, D), weights (P, D), and biases (P,) or None.
         form: Description of each part, int64 (parts, `FIELDS`).
-        r_0, r_1, r_2, r_3, r_4, r_5: Results of each part, written, or None. A row has `blocks` times its numbers, each
+        r_0, r_1, r_2, r_3, r_4: Results of each part, written, or None. A row has `blocks` times its numbers, each
             block with a one if it follows.
         D, P, parts: Input width, rows of W, and number of parts.
     """
@@ -68,7 +68,6 @@ class Forward(NamedTuple):
     r_2: Tensor | None
     r_3: Tensor | None
     r_4: Tensor | None
-    r_5: Tensor | None
     D: int
     P: int
     parts: int
@@ -79,8 +78,8 @@ class Backward(NamedTuple):
 
     Args:
         x, W, form, D, P, parts: As for `Forward`.
-        r_0, r_1, r_2, r_3, r_4, r_5: As for `Forward`, or None for a part without activation.
-        d_0, d_1, d_2, d_3, d_4, d_5: Gradients of the results, or None.
+        r_0, r_1, r_2, r_3, r_4: As for `Forward`, or None for a part without activation.
+        d_0, d_1, d_2, d_3, d_4: Gradients of the results, or None.
         d_x: Gradient of the inputs (R, D), written, or None if it is not needed.
         sums: Gradients of Wᵀ and of the biases, (D rounded up to whole tiles + 1, P rounded up to whole vectors), added
             to. `sum_rows` sets it for each share.
@@ -94,13 +93,11 @@ class Backward(NamedTuple):
     r_2: Tensor | None
     r_3: Tensor | None
     r_4: Tensor | None
-    r_5: Tensor | None
     d_0: Tensor
     d_1: Tensor | None
     d_2: Tensor | None
     d_3: Tensor | None
     d_4: Tensor | None
-    d_5: Tensor | None
     d_x: Tensor | None
     sums: Tensor | None
     D: int
@@ -109,11 +106,11 @@ class Backward(NamedTuple):
 
 
 @njit(forceinline=True)
-def _chosen(part, first, second, third, fourth, fifth, sixth):  # type: ignore[no-untyped-def]
+def _chosen(part, first, second, third, fourth, fifth):  # type: ignore[no-untyped-def]
     """Return the address of a part's array, of those of all parts."""
-    if part < 3:
-        return first if part == 0 else second if part == 1 else third
-    return fourth if part == 3 else fifth if part == 4 else sixth
+    if part < 2:
+        return first if part == 0 else second
+    return third if part == 2 else fourth if part == 3 else fifth
 
 
 @njit(forceinline=True)
@@ -121,8 +118,6 @@ def _activated(code, p):  # type: ignore[no-untyped-def]
     """Return r of equation (2) for a vector p."""
     if code == SIGMOID:
         return sigmoid(p)
-    if code == TANH:
-        return tanh(p)
     if code == FEATURE:
         return larger(p, splat(0.0)) + exp(larger(smaller(p, splat(0.0)), splat(-SIGMOID_SATURATES)))
     return p
@@ -131,9 +126,7 @@ def _activated(code, p):  # type: ignore[no-untyped-def]
 @njit(forceinline=True)
 def _slope(code, r):  # type: ignore[no-untyped-def]
     """Return the slope (3) of an activation for its results r."""
-    if code == SIGMOID:
-        return r * (splat(1.0) - r)
-    return splat(1.0) - r * r if code == TANH else smaller(r, splat(1.0))
+    return r * (splat(1.0) - r) if code == SIGMOID else smaller(r, splat(1.0))
 
 
 @kernel(ROWS_SIGNATURE)
@@ -150,7 +143,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
         multiply(p, 0, stride, x, begin * D, D, packed_W, D, rows, panels)  # (1)
         for part in range(parts):
-            r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4, args.r_5))
+            r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
             blocks, numbers, counts, code = form[4 * part], form[4 * part + 1], form[4 * part + 2], form[4 * part + 3]
             apart = numbers + counts
             for row in range(rows):
@@ -180,8 +173,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
         for part in range(parts):
-            r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4, args.r_5))
-            d_r = floats(_chosen(part, args.d_0, args.d_1, args.d_2, args.d_3, args.d_4, args.d_5))
+            r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
+            d_r = floats(_chosen(part, args.d_0, args.d_1, args.d_2, args.d_3, args.d_4))
             blocks, numbers, counts, code = form[4 * part], form[4 * part + 1], form[4 * part + 2], form[4 * part + 3]
             apart = numbers + counts
             for row in range(rows):

@@ -1,7 +1,7 @@
 """The product of a layer's inputs with its weights, split into the parts that the layer reads.
 
-    p = W x + b                                (1)  the rows of W belong to the parts, one part after the other
-    r = p, σ(p), tanh(p) or φ(p) = elu(p) + 1  (2)  per part: its activation
+    p = W x + b                          (1)  the rows of W belong to the parts, one part after the other
+    r = p,  σ(p)  or  φ(p) = elu(p) + 1  (2)  per part: its activation
 
 A part of N heads is split into heads. A constant one may follow the numbers of each head: a memory that holds it beside
 the values counts what it has seen, as a normaliser must.
@@ -73,8 +73,6 @@ def _finished(part: Part, p_BTP: Tensor) -> Tensor:
     """Return the activated numbers of one part, split into heads."""
     if part.activation == "sigmoid":
         p_BTP = p_BTP.sigmoid()  # (2)
-    elif part.activation == "tanh":
-        p_BTP = p_BTP.tanh()  # (2)
     elif part.activation == "feature":
         p_BTP = feature(p_BTP)  # (2)
     if part.heads == 0:
