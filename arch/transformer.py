@@ -67,11 +67,8 @@ class Transformer(Layer):
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
-    Raises `ValueError` if a numeric option is below 1, if `width` does not fit `heads` and `positions`, or if `inputs`
-    differs from `width`.
-
-    Second derivatives of the equations need `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` around `scan`, because
-    torch's faster attention has none.
+    Raises `ValueError` if a numeric option is below 1, or if `width` does not fit `heads`, `positions` and `inputs`.
+    Second derivatives of the equations need `sdpa_kernel(SDPBackend.MATH)` of `torch.nn.attention` around `scan`.
     """
 
     family = "attention"
@@ -116,8 +113,7 @@ class Transformer(Layer):
         self.W_qkv, self.W_o = nn.Linear(width, 3 * width), nn.Linear(width, width)
         if not self.is_bare:
             self.perceptron_norm = nn.LayerNorm(width)
-            self.W_1 = nn.Linear(width, expansion * width)
-            self.W_2 = nn.Linear(expansion * width, width)
+            self.W_1, self.W_2 = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
         self.adds_positions = False
         self.position_SD: Tensor | None = None
         self.final_norm: nn.Module = nn.Identity()

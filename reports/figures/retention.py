@@ -71,10 +71,10 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
             ),
             description="; ".join(_describe(group, rows) for group in measured),
             how_to_read=(
-                "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate, a "
-                f"linear recurrence's decay) on held-out sequences; the range {CLAIMED_FROM:g}–1 is shaded. Middle: "
-                "how much of what a unit wrote at the first step remains at the last step, which is the product of "
-                "its hold gate over all steps after the first; shares below "
+                "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate, "
+                "the magnitude of a linear recurrence's decay) on held-out sequences; the range "
+                f"{CLAIMED_FROM:g}–1 is shaded. Middle: how much of what a unit wrote at the first step remains at "
+                "the last step, which is the product of its hold gate over all steps after the first; shares below "
                 f"{numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: the number of steps after which "
                 "half remains; the dashed line is the length of the sequence. Units of all seeds are sorted together."
             ),

@@ -395,7 +395,6 @@ def scan(reference: Reference, negative: bool, *inputs: Tensor) -> tuple[Tensor,
         inputs: r (B, T, R), c and z (B, T, E), transposed W (R, E), b (E,), A (N, E), B then C (B, T, 2N), D (E,) and
             h_0 (B, N, E).
     """
-    outputs: tuple[Tensor, ...] = Scan.apply(  # type: ignore[no-untyped-call]
-        reference, needs_gradients(*inputs), negative, *inputs
-    )
+    saves = needs_gradients(*inputs)
+    outputs: tuple[Tensor, ...] = Scan.apply(reference, saves, negative, *inputs)  # type: ignore[no-untyped-call]
     return outputs
