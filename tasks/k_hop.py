@@ -17,6 +17,9 @@ distance is geometric with p = 1 / a for a symbols. Step t is followed by an ans
 Two hops lead back to the same symbol more often than not, since a hop ends next to the symbol of the hop before. So
 the present symbol is right in .62 of the steps at two hops, and in .38 at three hops over 100 steps.
 
+Small models learn three hops over two symbols within a few hundred steps, such as a GRU at length 16. Over four
+symbols, the default, nothing small is known to: three layers of attention reach .96 at length 10 after 4,000 steps.
+
 >>> import tasks
 >>> task = tasks.build("k_hop:hops=1")
 >>> batch = task.sample(tasks.generator(0, "train"), batch=1, length=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from bench.training.loop import train
 from bench.training.model import build_model
 from results import Case, EvalPoint
 from tasks import Batch
-from tests.bench.doubles import Scores, Scripted
-from tests.bench.tiny import GRID, TINY, subject, tiny_case, weights_of, write_plan
+from tests.bench.doubles import Scores, Scripted, loaded_machine
+from tests.bench.tiny import GRID, TIMING, TINY, subject, tiny_case, weights_of, write_plan
 
 GUESSING = {"optimizer": "guessing", "learning_rate": None}
 SCALE = 100.0
@@ -151,13 +152,18 @@ def test_guessing_solves_the_two_sequence_problem_and_its_sequences_are_counted(
     assert evaluate(again, task, validation).score == record.training.curve[-1].validation_score >= 0.995
 
 
-def test_the_timed_step_is_a_guess() -> None:
+def test_the_timed_training_step_is_a_guess_by_a_copy_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     built = subject("gru", **GUESSING)
-    before = weights_of(built)
-    batch = built.task.sample(tasks.generator(0, "train"), 3, built.case.length)
-    loss = latency._training_step(built, 3)()
-    assert all(map(torch.equal, before, weights_of(built)))  # a copy of the model guesses
-    assert loss == Guessing(built.model, built.task, built.case).step(batch)
+    before, batches_of_guesses = weights_of(built), []
+    step = Guessing.step
+    monkeypatch.setattr(
+        Guessing, "step", lambda self, batch: (batches_of_guesses.append(batch.inputs), step(self, batch))[1]
+    )
+    (measurements,) = latency.measure([built], TIMING, random.Random(0), loaded_machine()).values()
+    assert "train_step_seconds" in {measurement.metric for measurement in measurements}
+    assert all(map(torch.equal, before, weights_of(built)))
+    sampled = built.task.sample(tasks.generator(0, "train"), TIMING.batch, built.case.length)
+    assert batches_of_guesses and all(torch.equal(batch, sampled.inputs) for batch in batches_of_guesses)
 
 
 @pytest.mark.parametrize(
