@@ -11,10 +11,17 @@ import warnings
 import pytest
 import torch
 
+from arch.core.compiled import program
 from tests.fuzz.memory import PAGE, Arena
 from tests.fuzz.programs import Difference, Program
 
 PROGRAMS, GROUPS = 48, 4
+
+
+@pytest.fixture(autouse=True)
+def _restore_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore the length from which streams pack their weights. Random programs change it."""
+    monkeypatch.setattr(program, "MIN_PACKED_STEPS", program.MIN_PACKED_STEPS)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -15,11 +15,13 @@ from tests.perf.limits import Limits
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def like_a_benchmark() -> Iterator[None]:
+    """Use one thread, and undo the flushing of denormal numbers that measuring the limits switches on."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
 
 
 def row(name: str, width: int, position: int | None, *seconds: float, byte_count: int = 1000) -> loop.Row:
