@@ -210,3 +210,11 @@ def test_an_option_without_a_base_is_refused(carousel: Carousel, options: tuple[
     done = carousel("run", "tiny.toml", *options)
     assert done.code == USAGE
     assert f"{options[0]} says how to measure in turns with a base: add --against BASE" in done.err
+
+
+def test_noisy_timings_are_inconclusive_and_ask_for_more_pairs(measured: Carousel, versions: Versions) -> None:
+    versions.noise = lambda case: 0.05
+    done = measured("--pairs", "8")
+    assert done.code == OK
+    assert "more --pairs" in done.out
+    assert measured("--pairs", "8", "--strict").code == REGRESSED
