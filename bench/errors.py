@@ -28,6 +28,12 @@ class NothingSelected(UsageError):
     exit_code: ClassVar[int] = NOTHING_SELECTED
 
 
+class NotComparable(UsageError):
+    """Error for two versions or runs that cannot be compared."""
+
+    exit_code: ClassVar[int] = NOT_COMPARABLE
+
+
 def informative_line(message: str) -> str:
     """Return the first line of a message that says something, or "" if there is none.
 

@@ -37,7 +37,7 @@ from results.schema.record import (
     StrategyScore,
     Training,
 )
-from results.schema.run import Environment, RunFile
+from results.schema.run import Environment, RunFile, Side, Turns
 from results.statistics.convergence import (
     LOSS_GAIN,
     SCORE_GAIN,
@@ -153,6 +153,7 @@ __all__ = [
     "RunFile",
     "ScoreEvidence",
     "Series",
+    "Side",
     "Span",
     "Status",
     "Store",
@@ -163,6 +164,7 @@ __all__ = [
     "Traces",
     "Training",
     "Tuning",
+    "Turns",
     "Verdict",
     "artifact_digest",
     "attainable",

@@ -12,6 +12,9 @@ reports, a report has `QUICK` comparisons. Intervals contain the true ratio in 9
 processes are independent. Each interval is simulated separately, because intervals with shared noise are right or
 wrong together.
 
+If the two versions are measured in turns, the limits also hold if the machine changes meanwhile: see
+`tests/turn_promises.py`.
+
 Noise is the standard deviation of the logarithm of a process's median. The exit code is 1 if a promise is broken.
 """
 
@@ -49,6 +52,8 @@ MIN_COVERAGE, MAX_COVERAGE = 0.93, 0.97
 TOLERANCE = 3.0
 """Tolerance of a simulated share, in standard errors. A correct promise fails in at most about 1 of 700 simulations."""
 SIMULATIONS = 4000
+REPORTS_PER_REPORT_IN_TURNS = 3
+"""Reports per simulated report of versions that are measured in turns, whose simulation takes longer."""
 FEW = 7
 """Number of timings of one case. A small report compares these timings only."""
 
@@ -96,12 +101,12 @@ def autocorrelated_blocks(generator: np.random.Generator, units: int, comparison
 
     The value of a process is the median of its five blocks.
     """
-    return np.median(_ar1(generator, 5 * units, comparisons).reshape(units, 5, comparisons), axis=1)
+    return np.median(ar1(generator, 5 * units, comparisons).reshape(units, 5, comparisons), axis=1)
 
 
 def autocorrelated(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
     """Draw noise (U, C) of processes that are an AR(1) series with coefficient 0.5, separately for each side."""
-    return np.concatenate([_ar1(generator, units // 2, comparisons) for _ in range(2)])
+    return np.concatenate([ar1(generator, units // 2, comparisons) for _ in range(2)])
 
 
 def drift(generator: np.random.Generator, units: int, comparisons: int) -> Floats:
@@ -112,7 +117,8 @@ def drift(generator: np.random.Generator, units: int, comparisons: int) -> Float
     return normal(generator, units, comparisons) + np.linspace(0.0, math.log(1.2), units)[:, None]
 
 
-def _ar1(generator: np.random.Generator, steps: int, comparisons: int) -> Floats:
+def ar1(generator: np.random.Generator, steps: int, comparisons: int) -> Floats:
+    """Draw noise (T, C) that is an AR(1) series with coefficient 0.5."""
     noise_TC = NOISE * generator.standard_normal((steps, comparisons))
     for t in range(1, steps):
         noise_TC[t] = 0.5 * noise_TC[t - 1] + math.sqrt(0.75) * noise_TC[t]
@@ -321,6 +327,8 @@ def _name(draw: Draw) -> str:
 
 
 def main() -> int:
+    from tests import turn_promises  # it imports this file
+
     parser = argparse.ArgumentParser(description="Simulate the promises of a comparison.")
     parser.add_argument("--pairs", type=int, default=2000, help="number of single comparisons per kind of noise")
     parser.add_argument("--reports", type=int, default=300, help="number of reports per kind of noise")
@@ -338,6 +346,8 @@ def main() -> int:
     for shared_variance in (0.0, 0.5, 1.0):
         title = f"noise after division by calibration, {shared_variance:.0%} shared"
         print(f"{title:<62} {noise_after_division(shared_variance, 100_000, seed):>8.2f} times")
+    for group in turn_promises.all_promises(pairs, reports // REPORTS_PER_REPORT_IN_TURNS, seed):
+        kept &= _print(group)
     print("all promises are kept" if kept else "a promise is broken")
     return 0 if kept else 1
 

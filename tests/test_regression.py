@@ -9,7 +9,7 @@ import pytest
 
 from bench.plans.grid import cases
 from bench.plans.plan import load
-from tests.regression import HOME, KERNEL, PLAN, PLANTED, plant
+from tests.regression import HOME, KERNEL, PLAN, PLANTED, PLANTED_TENTH, plant
 
 
 def test_planted_change_is_two_more_sums_in_the_lstm() -> None:
@@ -27,6 +27,12 @@ def test_planted_change_is_two_more_sums_in_the_lstm() -> None:
     )
     changed = [(name, new - old) for (name, old), (_, new) in zip(before, after, strict=True) if new != old]
     assert changed == [("packed_layer_step", 2), ("step", 2)]
+
+
+def test_smaller_change_repeats_the_sums_of_the_inputs_only() -> None:
+    source = (HOME / KERNEL).read_text(encoding="utf-8")
+    assert plant(source, PLANTED_TENTH).replace(PLANTED_TENTH, "") == source
+    assert PLANTED_TENTH.count("summed(") == 1 and "of_W" in PLANTED_TENTH
 
 
 def test_planting_into_a_rewritten_kernel_is_an_error() -> None:

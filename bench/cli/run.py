@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, JsonOption, PluginOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, StoreOption
 
 PATTERN_HELP = "A name or a glob; +NAME adds to the plan, !NAME excludes; repeatable."
 
@@ -116,6 +116,40 @@ def run(
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory limit per worker, such as 4GiB; at least 256MiB.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE",
+            help="Measure in turns with another version, and check this one for regressions: another environment's "
+            "Python, a folder with Carousel's packages, or a git revision.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With --against: at most this many processes of each version per timing: 8, 12, 16, 20, 28 or 40 "
+            "(default: 20).",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="With --against: start no more timings after this time, such as 10min (units: s, min, h).",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC[:EFFECT],...",
+            help="With --against: metrics whose regression fails the check, as for carousel check.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --against: also fail if a result is inconclusive.")
+    ] = False,
+    allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start a new run instead of resuming.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and exit.")] = False,
@@ -129,8 +163,12 @@ def run(
 
     The results are printed as a leaderboard and written as an HTML report. Rerun the same command to resume an
     interrupted run.
+
+    With --against, fresh processes of this version and of a base time the cases in turns, until each timing is decided
+    or a limit is reached. Both runs are stored. The output and the exit code are those of carousel check BASE NEW.
     """
     from bench.commands.run import RunOptions, run_plan
+    from bench.commands.run_against import AgainstOptions
 
     options = RunOptions(
         plan=plan,
@@ -160,5 +198,8 @@ def run(
         quiet=quiet,
         plugin_files=plugin_files or [],
         as_json=as_json,
+        against=AgainstOptions(
+            base=against, pairs=pairs, time_limit=time_limit, fail_on=fail_on, allow=allow, strict=strict
+        ),
     )
     raise typer.Exit(run_plan(options, arguments=sys.argv[1:]))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from bench.commands.allow import parse_allow
 from bench.commands.output import (
     console_beside,
@@ -65,7 +67,7 @@ def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format:
     Raises `UsageError` for an unknown field in `allow`, and if `base` and `new` are the same run. Raises `StoreError`
     if a run cannot be read.
     """
-    comparison = _compare(store, base, new, thresholds=Thresholds(), allow=allow)
+    comparison = compare_stored(store, base, new, thresholds=Thresholds(), allow=allow)
     if format == "table":
         render_comparison(comparison)
     elif format == "json":
@@ -114,16 +116,11 @@ def check_run(
     require_distinct(files)
     console = console_beside(files, as_json=as_json)
     criterion = parse_fail_on(fail_on)
-    comparison = _compare(store, base, new, thresholds=criterion.thresholds, allow=allow)
+    comparison = compare_stored(store, base, new, thresholds=criterion.thresholds, allow=allow)
     failing = criterion.failing(comparison)
     code = exit_code(comparison, failing, strict=strict)
     try:
-        if as_json:
-            document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
-            print_json(document | comparison_as_document(comparison))
-        else:
-            print_lines([verdict_line(comparison, code)], console)
-            render_comparison(comparison, console=console)
+        print_check(comparison, failing, code, console=console, as_json=as_json)
     finally:  # also if standard output cannot be written
         contents = {
             "--junit": lambda: junit_xml(comparison, failing, strict=strict),
@@ -131,6 +128,24 @@ def check_run(
         }
         write_outputs(files, contents)
     return code
+
+
+def print_check(comparison: Comparison, failing: Sequence[Row], code: int, *, console: Console, as_json: bool) -> None:
+    """Print the verdict and the comparison, or one JSON document.
+
+    Args:
+        comparison: The comparison of the base and the new run.
+        failing: Rows that fail the check.
+        code: Exit code of the check.
+        console: Console for the verdict and the table.
+        as_json: Whether to print one JSON document on standard output instead.
+    """
+    if as_json:
+        document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
+        print_json(document | comparison_as_document(comparison))
+    else:
+        print_lines([verdict_line(comparison, code)], console)
+        render_comparison(comparison, console=console)
 
 
 def parse_fail_on(text: str | None) -> FailureCriterion:
@@ -142,13 +157,16 @@ def parse_fail_on(text: str | None) -> FailureCriterion:
     if text is None:
         return FailureCriterion(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
     by_metric: dict[str, float] = {}
+    metrics: set[str] = set()
     for part in text.split(","):
         name, colon, effect = (piece.strip() for piece in part.partition(":"))
         if name not in METRIC_FAMILIES:
             raise UsageError(f"--fail-on: unknown metric {name!r}; choose from {', '.join(METRIC_FAMILIES)}")
         for metric in METRIC_FAMILIES[name]:
-            by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric]) if colon else Thresholds().of(metric)
-    return FailureCriterion(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(by_metric))
+            metrics.add(metric)
+            if colon:
+                by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric])
+    return FailureCriterion(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(metrics))
 
 
 def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
@@ -227,7 +245,8 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
     return xml
 
 
-def _compare(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
+def compare_stored(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
+    """Compare two runs of a store, as `check_run` does."""
     allowed = parse_allow(allow)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))

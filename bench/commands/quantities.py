@@ -17,6 +17,11 @@ NANOSECONDS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000
 DURATION = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\s*({'|'.join(NANOSECONDS)})", re.ASCII)
 """A number and a unit of `NANOSECONDS`."""
 
+TIME_LIMIT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(s|min|h)", re.ASCII)
+"""A number and a unit of `SECONDS`."""
+SECONDS = {"s": 1, "min": 60, "h": 3600}
+"""Seconds per unit of a time limit."""
+
 OPTIONS: dict[reports.Quantity, str] = {
     "state_bytes": "--max-state",
     "step_seconds": "--max-step",
@@ -85,3 +90,15 @@ def parse_duration(option: str, text: str) -> float:
     if not 1 <= nanoseconds <= 3600 * NANOSECONDS["s"]:
         raise UsageError(f"{option} takes a duration such as 50us, from 1ns to 3600s, not {text!r}")
     return nanoseconds / NANOSECONDS["s"]
+
+
+def parse_time_limit(option: str, text: str) -> float:
+    """Return the seconds in a time limit such as `90s`, `10min` or `1.5h`.
+
+    `option` is the option that gives it, for the error message. Raises `UsageError` if it is invalid or 0.
+    """
+    found = TIME_LIMIT.fullmatch(text.strip())
+    seconds = float(found[1]) * SECONDS[found[2]] if found is not None else 0.0
+    if not seconds > 0:
+        raise UsageError(f"{option} takes a duration such as 90s, 10min or 1h, not {text!r}")
+    return seconds

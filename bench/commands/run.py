@@ -7,7 +7,7 @@ import itertools
 import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import reports
+from bench.against.measure import describe_in_turns, measure_in_turns
 from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
+from bench.commands.run_against import AgainstOptions, check_in_turns
 from bench.commands.run_warnings import budget_warnings, deadline_warnings, plugin_warnings, rate_warnings
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
@@ -96,6 +98,8 @@ class RunOptions:
     quiet: bool
     plugin_files: Sequence[Path]
     as_json: bool
+    against: AgainstOptions = field(default_factory=AgainstOptions)
+    """What to measure in turns with another version."""
 
     @property
     def worker_count(self) -> int | None:
@@ -113,6 +117,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     """
     _check(options)
     memory_bytes = None if options.memory is None else parse_memory(options.memory)
+    in_turns = options.against.settings(repeat=options.repeat, scheduler=options.scheduler)
     with only_documents_on_standard_output(options.as_json):
         loaded = loader.load(options.plugin_files)
         plan = choose_plan(options)
@@ -138,15 +143,26 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
             print_lines(deadline_warnings(plan, options.device), console, style="yellow")
         print_lines([*rate_warnings(plan), *budget_warnings(plan)], console, style="yellow")
         if options.dry_run:
-            describe(request, console)
+            if in_turns is None:
+                describe(request, console)
+            else:
+                describe_in_turns(request, in_turns, console)
             return OK
+        quiet = options.quiet or options.as_json
         try:
-            outcome = execute(request, console, quiet=options.quiet or options.as_json)
+            outcome = (
+                execute(request, console, quiet=quiet)
+                if in_turns is None
+                else measure_in_turns(request, in_turns, console, quiet=quiet)
+            )
         except KeyboardInterrupt:
-            print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
+            if in_turns is None:
+                print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
             return INTERRUPTED
-    finish_run(outcome, console, as_json=options.as_json)
-    return OK if outcome.complete else FAILED
+    if isinstance(outcome, Outcome):
+        finish_run(outcome, console, as_json=options.as_json)
+        return OK if outcome.complete else FAILED
+    return check_in_turns(options.store, *outcome, options.against, console, as_json=options.as_json)
 
 
 def choose_plan(options: RunOptions) -> Plan:
@@ -219,18 +235,18 @@ def check_device(device: str) -> None:
 def command_line(arguments: Sequence[str]) -> str:
     """Return the command as shell text of at most `MAX_COMMAND` characters, without paths on this machine.
 
-    Options in `PRIVATE_OPTIONS` are omitted. Plan files and plugin files are reduced to their names.
+    Options in `PRIVATE_OPTIONS` are omitted. Plan files, plugin files and bases are reduced to their names.
     """
     retained: list[str] = []
     words = iter(arguments)
     for word in words:
         if word in PRIVATE_OPTIONS:
             next(words, None)
-        elif word == "--plugin":
+        elif word in ("--plugin", "--against"):
             retained += [word, *(Path(value).name for value in itertools.islice(words, 1))]
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-            is_path = option == "--plugin" or value.endswith((".toml", ".py"))
+            is_path = option in ("--plugin", "--against") or value.endswith((".toml", ".py"))
             retained.append(f"{option}{sign}{Path(value).name}" if is_path else word)
     return shlex.join(["carousel", *retained])[:MAX_COMMAND]
 

@@ -32,21 +32,30 @@ class Execution:
         self._rates_found_by = rates_found_by(request.plan)
 
     def run_pending(self, executor: Executor, progress: Progress) -> None:
-        """Train all untrained cases, then time all untimed ones. Store each result when its job has ended.
+        """Train all untrained cases, then time all untimed ones. Store each result when its job has ended."""
+        self.train(executor, progress)
+        repeat = self.pending.file.repeat
+        while groups := self.pending.timing_groups:
+            repetition = groups[0].repetition
+            progress.set_remaining(TIMING, self.pending.timing_seconds)  # without cases whose training failed
+            name = "timing" if repeat == 1 else f"timing {repetition + 1} of {repeat}"
+            this_round = [group for group in groups if group.repetition == repetition]
+            progress.start_phase(name, sum(len(group.cases) for group in this_round))
+            self.time(executor, progress, this_round)
+
+    def train(self, executor: Executor, progress: Progress, *, side: str = "") -> None:
+        """Train all untrained cases, and store each result when its job has ended.
 
         Tuning cases are trained first. Their validation scores then decide the learning rates of the reported cases.
+        `side` is added to the names of the phases, if several runs are executed together.
         """
-        pending, repeat = self.pending, self.pending.file.repeat
-        self._train(executor, progress, "tuning", pending.untuned)
+        self._train(executor, progress, f"tuning{side}", self.pending.untuned)
         self._apply_rates(progress)
-        self._train(executor, progress, "training", pending.trainable)
-        while groups := pending.timing_groups:
-            repetition = groups[0].repetition
-            this_round = [group for group in groups if group.repetition == repetition]
-            progress.set_remaining(TIMING, pending.timing_seconds)  # without cases whose training failed
-            name = "timing" if repeat == 1 else f"timing {repetition + 1} of {repeat}"
-            progress.start_phase(name, sum(len(group.cases) for group in this_round))
-            self._run_jobs(executor, map(self._time_job, this_round), progress)
+        self._train(executor, progress, f"training{side}", self.pending.trainable)
+
+    def time(self, executor: Executor, progress: Progress, groups: Sequence[TimingGroup]) -> None:
+        """Time each of the groups once, and store each result when its job has ended."""
+        self._run_jobs(executor, map(self._time_job, groups), progress)
 
     def _train(self, executor: Executor, progress: Progress, phase: str, cases: Sequence[Case]) -> None:
         """Train cases on all workers.

@@ -102,13 +102,16 @@ def now() -> str:
 
 
 def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
-    """Yield the unfinished runs of the store with their `run.json`, newest first. Skip unreadable runs."""
+    """Yield the unfinished runs of the store with their `run.json`, newest first.
+
+    Skip unreadable runs, and those that were measured in turns with another run, which cannot be resumed alone.
+    """
     for run in reversed(Store(request.store).runs()):
         try:
             file = run.file()
         except StoreError:
             continue
-        if file.finished is None:
+        if file.finished is None and file.turns is None:
             yield run, file
 
 

@@ -67,7 +67,7 @@ def describe(request: Request, console: Console) -> None:
         file = new_run_file(request, None if cluster is None else cluster.environment)
         run = find_resumable_run(request, file)
         records = {} if run is None else run.read()[0]
-        pending = Pending(file, records, _duration_estimator(request.store))
+        pending = Pending(file, records, duration_estimator(request.store))
         _print_plan(console, request, pending, cluster, resumed=run)
 
 
@@ -132,7 +132,7 @@ def _with_cluster_workers(request: Request, cluster: DaskExecutor | None) -> Req
     return request if cluster is None else replace(request, workers=max(1, cluster.workers))
 
 
-def _duration_estimator(store: Path) -> DurationEstimator:
+def duration_estimator(store: Path) -> DurationEstimator:
     """Return an estimator that uses the records of the newest `HISTORY_RUNS` runs in the store."""
 
     def history() -> Iterator[Record]:
@@ -167,7 +167,7 @@ def _load_pending(run: Run, file: RunFile, request: Request, console: Console) -
     for damage in damaged:
         print_labelled("set aside", f" {damage}; its case will run again", console, style="yellow")
         run.set_aside(damage)
-    pending = Pending(file, records, _duration_estimator(request.store))
+    pending = Pending(file, records, duration_estimator(request.store))
     for case in pending.untimed:
         if not has_weights(run, case):
             consequence = f" of {case.key}; its case will run again"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from reports.format import numbers
 from results import location_parts
 from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
@@ -17,7 +15,7 @@ def headline(comparison: Comparison) -> str:
     """
     c = comparison
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
-    counts.append(f"{c.count('inconclusive'):,} inconclusive{_needed_to_decide(c.rows)}")
+    counts.append(f"{c.count('inconclusive'):,} inconclusive{_needed_to_decide(c)}")
     if c.count("not comparable"):
         counts.append(f"{c.count('not comparable'):,} not comparable")
     counts.append(f"{c.count('unchanged'):,} unchanged of {numbers.plural(len(c.rows), 'comparison')}")
@@ -135,16 +133,16 @@ def _verdict(row: Row) -> str:
     return f"{row.verdict}{f' ({row.reason})' if row.reason and row.verdict != 'regressed' else ''}"
 
 
-def _needed_to_decide(rows: Sequence[Row]) -> str:
-    """Return how many more repetitions or seeds are needed to decide the inconclusive rows.
+def _needed_to_decide(comparison: Comparison) -> str:
+    """Return how many more repetitions, pairs or seeds are needed to decide the inconclusive rows.
 
     Example: ` (to decide: 2 to 5 more --repeat)`. The text is empty if no row states such a number.
     """
     parts = []
-    for kind, option in (("timing", "--repeat"), ("score", "--seeds")):
+    for kind, option in (("timing", "--pairs" if comparison.in_turns else "--repeat"), ("score", "--seeds")):
         needed = [
             row.additional_units
-            for row in rows
+            for row in comparison.rows
             if row.verdict == "inconclusive" and row.kind == kind and row.additional_units
         ]
         if needed:

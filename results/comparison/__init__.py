@@ -12,6 +12,7 @@ from results.comparison.comparability import (
 from results.comparison.compare import Comparison, Row, compare, location_text
 from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
 from results.comparison.pairing import MissingCase
+from results.comparison.turns import LOOKS
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
 from results.comparison.verdict import Thresholds
 
@@ -20,6 +21,7 @@ __all__ = [
     "COMPARED_AS",
     "COMPARED_METRICS",
     "FALSE_ALARMS",
+    "LOOKS",
     "METRIC_FAMILIES",
     "REQUIRED_EQUAL",
     "Comparison",

@@ -33,14 +33,15 @@ from statistics import fmean, median
 import numpy as np
 
 from results.comparison.comparability import Difference, run_differences
-from results.comparison.evidence import Pool, evidence
-from results.comparison.pairing import NOT_RUN, MissingCase, Pair, Side, distinguishing_settings, pair_records
+from results.comparison.evidence import Pool, evidence, tested_families
+from results.comparison.pairing import NOT_RUN, MissingCase, Pair, distinguishing_settings, pair_records
+from results.comparison.turns import Judged, judge_in_turns, were_measured_in_turns
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
 from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, Thresholds, decide
 from results.schema.location import location_parts, range_at
 from results.schema.metrics import ComparedAs
 from results.schema.record import Record
-from results.schema.run import RunFile
+from results.schema.run import RunFile, Side
 from results.statistics.permutation import smallest_p_value
 
 EVERYWHERE = "all tasks and lengths"
@@ -109,6 +110,13 @@ class Comparison:
     """Differences that would prevent the comparison if the user had not allowed them."""
     unknown: tuple[str, ...]
     """Fields that would have to be equal, but that neither run has."""
+    unsettled: frozenset[tuple[str, str]] = frozenset()
+    """Case keys and metrics of timings that more pairs of processes may settle, if the runs were measured in turns."""
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether the runs were measured in turns, so that timings were compared pair by pair."""
+        return were_measured_in_turns(self.base, self.new)
 
     def count(self, verdict: Change) -> int:
         """Return the number of rows with this verdict."""
@@ -136,7 +144,8 @@ def compare(
     """
     thresholds = thresholds or Thresholds()
     pairing = pair_records(base, new, unusable)
-    paired = paired_units(pairing.pairs, base[1], new[1])
+    in_turns = were_measured_in_turns(base[0], new[0])
+    paired = paired_units(pairing.pairs, base[1], new[1], in_turns=in_turns)
     units = paired.units
     environment = run_differences(base[0], new[0])
     differences = [
@@ -144,16 +153,23 @@ def compare(
     ]
     forbidding = [[each for each in of_unit if each.field not in allow] for of_unit in differences]
     comparable = [index for index, of_unit in enumerate(forbidding) if not of_unit]
-    pools = list(_pools(pairing.pairs, [units[index] for index in comparable]))
-    before, after = paired.calibrations
-    calibration_change = math.log(after / before) if before and after else 0.0
-    unit_evidence, pool_evidence = evidence(
-        [units[index] for index in comparable], [pool for _, pool in pools], thresholds, calibration_change
+    turns = [index for index in comparable if in_turns and units[index].kind == "timing"]
+    others = [index for index in comparable if index not in turns]
+    pools = list(_pools(pairing.pairs, [units[index] for index in others]))
+    tested = [units[index] for index in others], [pool for _, pool in pools]
+    of_others, pool_evidence = evidence(*tested, thresholds, paired.calibration_change, other_families=bool(turns))
+    of_turns = judge_in_turns(
+        pairing.pairs, [units[index] for index in turns], thresholds, families=tested_families(*tested) + 1
     )
-    by_index = dict(zip(comparable, unit_evidence, strict=True))
+    judged = dict(zip(turns, of_turns, strict=True)) | {
+        index: Judged(units=units[index], evidence=each, decision=decide(each))
+        for index, each in zip(others, of_others, strict=True)
+    }
+    limit = 0 if new[0].turns is None else len(new[0].turns.new_first)
+    unsettled = [each.units for each in of_turns if each.needs_more(limit)]
     conditions = distinguishing_settings(pairing.pairs)
     rows = [
-        _row(unit, pairing.pairs[unit.pair], conditions[unit.pair], by_index.get(index), forbidding[index])
+        _row(unit, pairing.pairs[unit.pair], conditions[unit.pair], judged.get(index), forbidding[index])
         for index, unit in enumerate(units)
     ]
     rows += [_pooled_row(pool, known) for (_, pool), known in zip(pools, pool_evidence, strict=True)]
@@ -173,6 +189,12 @@ def compare(
         reported_differences=environment.reported,
         allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
         unknown=environment.unknown,
+        unsettled=frozenset(
+            (record.key, units.metric)
+            for units in unsettled
+            for _, _, records in _sides(pairing.pairs[units.pair], base[0], new[0])
+            for record in records.values()
+        ),
     )
 
 
@@ -183,13 +205,13 @@ def location_text(at: At) -> str:
     )
 
 
-def _row(units: Units, pair: Pair, condition: str, known: Evidence | None, forbidding: Sequence[Difference]) -> Row:
+def _row(units: Units, pair: Pair, condition: str, known: Judged | None, forbidding: Sequence[Difference]) -> Row:
     decision = Decision(verdict="not comparable", reason="; ".join(map(str, forbidding)))
     effect: float | None = None
     low = high = p_value = None
     if known is not None:
-        decision = decide(known)
-        effect, low, high, p_value = _shown_effect(known, units)
+        units, decision = known.units, known.decision
+        effect, low, high, p_value = _shown_effect(known.evidence, units)
     case = pair.case
     return Row(
         arch=case.arch,

@@ -40,7 +40,12 @@ class Pool:
 
 
 def evidence(
-    units: Sequence[Units], pools: Sequence[Pool], thresholds: Thresholds, calibration_change: float
+    units: Sequence[Units],
+    pools: Sequence[Pool],
+    thresholds: Thresholds,
+    calibration_change: float,
+    *,
+    other_families: int = 0,
 ) -> tuple[list[Evidence], list[Evidence]]:
     """Return the evidence for each of the units and for each of the pools.
 
@@ -49,12 +54,13 @@ def evidence(
         pools: Comparisons of whole architectures.
         thresholds: Smallest relevant effects.
         calibration_change: Logarithm of the ratio of calibration seconds, new to base.
+        other_families: Number of families that are tested elsewhere, and that share the level of the report.
     """
     families: dict[tuple[str, int, int], list[int]] = defaultdict(list)
     for index, unit in enumerate(units):
         families[unit.kind, len(unit.base), len(unit.new)].append(index)
-    tested = [family for family in families if family[0] != "size" and smallest_p_value(*family[1:]) <= ALONE]
-    shares = len(tested) + bool(pools)
+    tested = [family for family in families if _is_tested(*family)]
+    shares = len(tested) + bool(pools) + other_families
     by_index: dict[int, Evidence] = {}
     for family, members in families.items():
         kind, base, new = family
@@ -98,6 +104,16 @@ def evidence(
             )
     floor = thresholds.on_scale("accuracy")
     return [by_index[index] for index in range(len(units))], _of_pools(pools, floor, shares)
+
+
+def tested_families(units: Sequence[Units], pools: Sequence[Pool]) -> int:
+    """Return the number of families that `evidence` tests."""
+    families = {(unit.kind, len(unit.base), len(unit.new)) for unit in units}
+    return sum(_is_tested(*family) for family in families) + bool(pools)
+
+
+def _is_tested(kind: str, base: int, new: int) -> bool:
+    return kind != "size" and smallest_p_value(base, new) <= ALONE
 
 
 def _of_tests(base: Sequence[float], new: Sequence[float], sequences: int) -> Interval:

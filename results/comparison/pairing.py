@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from results.comparison.comparability import Difference, difference
 from results.schema.case import BUDGETS, Budget, Case, Protocol, Tuning
 from results.schema.record import Record
-from results.schema.run import RunFile
+from results.schema.run import RunFile, Side
 
 GridPoint = tuple[str, str, int, int, Budget | None, str]
 """Architecture, task, length, depth, size and purpose."""
 Conditions = tuple[Protocol, int, str | None, Tuning | None]
 """Protocol, task version, digest of the task's data and grid of learning rates."""
 BySeed = dict[int, Record]
-Side = Literal["base", "new"]
 NOT_RUN = "not run yet"
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from results.comparison.comparability import Difference
-from results.comparison.pairing import Pair, Side
+from results.comparison.pairing import Pair
 from results.schema.metrics import METRICS, ComparedAs, Metric
 from results.schema.record import Measurement, Record
+from results.schema.run import Side
 from results.statistics.noise import disturbed, median_calibration
 
 At = tuple[tuple[str, int], ...]
@@ -89,6 +90,12 @@ class PairedUnits:
     calibrations: tuple[float | None, float | None]
     """Median calibration seconds of the baseline run and of the new run; None for a run without timings."""
 
+    @property
+    def calibration_change(self) -> float:
+        """Logarithm of the ratio of calibration seconds, new to base; 0 if a run has none."""
+        before, after = self.calibrations
+        return math.log(after / before) if before and after else 0.0
+
 
 class _Samples:
     """The values that a run measured for a metric of a pair at a location."""
@@ -138,29 +145,33 @@ class _Samples:
     def seeds(self) -> set[int]:
         return set().union(*self.values.values())
 
-    def units(self, kind: ComparedAs, seeds: Sequence[int]) -> tuple[float, ...]:
-        """Return one value per seed or, for timings, one value per process that measured all `seeds`."""
+    def processes(self, seeds: Sequence[int]) -> set[int]:
+        """Return the processes that measured all `seeds`."""
+        required = set(seeds)
+        return {process for process, by_seed in self.values.items() if required <= by_seed.keys()}
+
+    def units(self, kind: ComparedAs, seeds: Sequence[int], processes: set[int]) -> tuple[float, ...]:
+        """Return one value per seed or, for timings, one value per process in `processes`, in their order."""
         if kind != "timing":
             return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
-        required = set(seeds)
-        return tuple(
-            fmean([by_seed[seed] for seed in seeds])
-            for _, by_seed in sorted(self.values.items())
-            if required <= by_seed.keys()
-        )
+        return tuple(fmean([self.values[process][seed] for seed in seeds]) for process in sorted(processes))
 
     @property
     def noisy(self) -> float:
         return self.disturbed / self.blocks if self.blocks else 0.0
 
 
-def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record]) -> PairedUnits:
+def paired_units(
+    pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Record], *, in_turns: bool = False
+) -> PairedUnits:
     """Return the units of all metrics that both runs measured, and the metrics that only one run measured.
 
     Args:
         pairs: Paired cases of the two runs.
         base: All records of the baseline run, for its median calibration.
         new: All records of the new run, for its median calibration.
+        in_turns: Whether equal processes of the two runs belong together. Then only processes count that measured a
+            timing in both runs, so that the units of the two sides correspond.
     """
     calibrations = (median_calibration(base), median_calibration(new))
     units: list[Units] = []
@@ -181,14 +192,17 @@ def paired_units(pairs: Sequence[Pair], base: Iterable[Record], new: Iterable[Re
             if not seeds:
                 continue
             before, after = _equal_counts(before, after)
+            of_base, of_new = before.processes(seeds), after.processes(seeds)
+            if in_turns:
+                of_base = of_new = of_base & of_new
             units.append(
                 Units(
                     pair=index,
                     metric=metric,
                     at=at,
                     kind=kind,
-                    base=before.units(kind, seeds),
-                    new=after.units(kind, seeds),
+                    base=before.units(kind, seeds, of_base),
+                    new=after.units(kind, seeds, of_new),
                     noisy=max(before.noisy, after.noisy),
                     sequences=pair.case.test_sequences_at(dict(at)) if kind == "score" else None,
                     differences=tuple(_count_differences(before.counts, after.counts)),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from results.comparison.units import COMPARED_AS
@@ -45,6 +45,8 @@ class Thresholds:
     """The smallest relevant effects, relative for timings and sizes, and absolute for scores."""
 
     timing: float = 0.10
+    timing_in_turns: float = 0.03
+    """Threshold in place of `timing` if the two runs were measured in turns."""
     score: float = 0.02
     size: float = 0.0
     by_metric: Mapping[str, float] = field(default_factory=dict)
@@ -52,6 +54,10 @@ class Thresholds:
     def of(self, metric: str) -> float:
         """Return the threshold of a metric in `by_metric` or, if there is none, the threshold of its kind."""
         return self.by_metric.get(metric, getattr(self, COMPARED_AS[metric]))
+
+    def for_turns(self) -> Thresholds:
+        """Return the thresholds for two runs that were measured in turns."""
+        return replace(self, timing=self.timing_in_turns)
 
     def on_scale(self, metric: str) -> float:
         """Return the threshold on the scale of the test, which is logarithmic for timings. The result is never zero."""
@@ -125,11 +131,11 @@ def decide(evidence: Evidence) -> Decision:
     if e.autocorrelated and size <= tolerated and max(size, tolerated) > e.threshold:
         return Decision(verdict="inconclusive", reason="unstable: timings of successive processes are correlated")
     if size > e.threshold:
-        if _may_explain(e.calibration_change, e):
-            reason = f"unstable: the machine itself was {_slower(e.calibration_change)} (calibration)"
+        if may_explain(e.calibration_change, e):
+            reason = f"unstable: the machine itself was {slower(e.calibration_change)} (calibration)"
             return Decision(verdict="inconclusive", reason=reason)
-        if _may_explain(e.drift, e):
-            reason = f"unstable: a drift within the runs would make the new run {_slower(e.drift)}"
+        if may_explain(e.drift, e):
+            reason = f"unstable: a drift within the runs would make the new run {slower(e.drift)}"
             return Decision(verdict="inconclusive", reason=reason)
         alone, corrected = e.worse if e.effect > 0 else e.better
         if alone <= ALONE and corrected <= LEVEL:
@@ -160,7 +166,7 @@ def _decide_size(e: Evidence) -> Decision:
     return Decision(verdict="regressed" if e.effect > 0 else "improved", reason=reason)
 
 
-def _may_explain(machine_change: float, e: Evidence) -> bool:
+def may_explain(machine_change: float, e: Evidence) -> bool:
     """Return whether a change of the machine may account for at least half of the effect.
 
     `machine_change` is on the scale of the test. A change of at most half of the threshold is ignored.
@@ -169,7 +175,8 @@ def _may_explain(machine_change: float, e: Evidence) -> bool:
     return abs(machine_change) > e.threshold / 2 and same_direction and abs(e.effect) <= 2 * abs(machine_change)
 
 
-def _slower(log_ratio: float) -> str:
+def slower(log_ratio: float) -> str:
+    """Return a logarithm of a ratio of durations as text, such as `12% slower`."""
     return f"{abs(math.expm1(log_ratio)):.0%} {'slower' if log_ratio > 0 else 'faster'}"
 
 

@@ -47,6 +47,21 @@ class Environment(Strict):
     """Environment variables that select instructions or change compiled code, if they are set."""
 
 
+Side = Literal["base", "new"]
+"""One of two runs that are compared."""
+
+
+class Turns(Strict):
+    """How a run was measured in turns with a run of another version."""
+
+    side: Side
+    """Which of the two runs this is."""
+    other: Key
+    """Id of the other run."""
+    new_first: Annotated[tuple[bool, ...], FAIL_FAST]
+    """For each pair of processes that was planned, whether the process of the new version ran first."""
+
+
 class RunFile(Strict):
     """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
@@ -76,6 +91,8 @@ class RunFile(Strict):
     finished: Text | None = None
     after: Annotated[tuple[Name, ...], FAIL_FAST] = ()
     """Ids of the runs of the store that had ended last when this run finished (see `results/schema/order.py`)."""
+    turns: Turns | None = None
+    """How the run was measured in turns with another run; None if it was measured by itself."""
 
     @property
     def reported_cases(self) -> tuple[Case, ...]:

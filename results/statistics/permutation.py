@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ def labellings(base: int, new: int, seed: int) -> Floats:
 
 
 def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PValues:
-    """Return the p-values (4) and (5) of all comparisons of one family. Chunks of comparisons limit the memory use.
+    """Return the p-values (4) and (5) of all comparisons of one family.
 
     Args:
         values_UC: Values of the units, (units, comparisons), base first; larger is worse.
@@ -106,15 +107,26 @@ def p_values(values_UC: Floats, base: int, floor_C: Floats, seed: int = 0) -> PV
         floor_C: Lower bound of the spread per comparison, (comparisons,).
         seed: Seed of the random sample of labellings.
     """
-    comparisons = values_UC.shape[1]
     labels_LU = labellings(base, len(values_UC) - base, seed)
     true_C = statistic(labels_LU[:1], values_UC, base, floor_C)[0]
+    return step_down_p_values(true_C, lambda chunk: statistic(labels_LU, values_UC[:, chunk], base, floor_C[chunk]))
+
+
+def step_down_p_values(true_C: Floats, statistic_of: Callable[[NDArray[np.intp]], Floats]) -> PValues:
+    """Return the p-values (4) and (5) of all comparisons of one family. Chunks of comparisons limit the memory use.
+
+    Args:
+        true_C: Observed statistics T, (comparisons,).
+        statistic_of: Function that returns T of the comparisons with the given indices, (labellings, indices), with the
+            true labelling in row 0.
+    """
     ascending = np.argsort(true_C, kind="stable")
-    alone, corrected = np.empty(comparisons), np.empty(comparisons)
-    highest_L = np.full(len(labels_LU), -np.inf)
-    for start in range(0, comparisons, CHUNK):
+    alone, corrected = np.empty(len(true_C)), np.empty(len(true_C))
+    highest_L: Floats = np.array([-np.inf])
+    for start in range(0, len(true_C), CHUNK):
         chunk = ascending[start : start + CHUNK]
-        statistic_LC = statistic(labels_LU, values_UC[:, chunk], base, floor_C[chunk])
+        statistic_LC = statistic_of(chunk)
+        highest_L = np.broadcast_to(highest_L, len(statistic_LC))
         (alone[chunk], corrected[chunk]), highest_L = step_down(statistic_LC, highest_L)
     descending = ascending[::-1]
     corrected[descending] = np.maximum.accumulate(corrected[descending])

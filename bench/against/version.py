@@ -1,0 +1,213 @@
+"""Find the version that `--against` names: another Python, another checkout, or a git revision.
+
+    a file that can be executed, or a folder with `bin/python`    the Carousel that this Python imports
+    a folder with the five packages                               that folder, run by this Python
+    anything else                                                 a git revision, checked out into a temporary folder
+
+A temporary folder is removed at the end, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from bench.errors import UsageError, informative_line
+from bench.machine.provenance import HOME
+
+PACKAGES = ("arch", "tasks", "bench", "results", "reports")
+INTERPRETERS = (Path("bin", "python"), Path("Scripts", "python.exe"))
+"""Where an environment has its Python, on POSIX systems and on Windows."""
+KERNELS = Path("arch", "kernels")
+COMPILED = (".nbi", ".nbc")
+"""Endings of compiled kernels in `__pycache__`."""
+PINS = "constraints.txt"
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
+DIRTY = "-dirty"
+"""Ending by which `git describe --dirty` marks a commit with uncommitted changes."""
+MAX_SHOWN_PINS = 3
+KINDS = (
+    "give another environment's Python, a folder with Carousel's packages, or a git revision of the repository that "
+    "holds them"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version of Carousel that can be run."""
+
+    name: str
+    """The version as messages call it, such as `revision HEAD~1`."""
+    python: str = sys.executable
+    home: Path | None = None
+    """Folder of the packages; None for those that `python` imports by itself."""
+    note: str | None = None
+    """What the user should know before the version is measured; None if there is nothing."""
+
+
+THIS = Version(name="this version", home=HOME)
+
+
+@contextlib.contextmanager
+def found_version(base: str, home: Path = HOME) -> Iterator[Version]:
+    """Yield the version that `base` names, and remove what it needed at the end.
+
+    `home` is a folder in the repository that holds git revisions. Raises `UsageError` if `base` names no version, or
+    if a revision cannot be checked out.
+    """
+    path = Path(base)
+    if _is(path, "file"):
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"--against {base}: the file cannot be executed; {KINDS}")
+        yield Version(name=f"the Python {base}", python=str(path.absolute()))
+        return
+    if _is(path, "folder"):
+        if _has_packages(path):
+            yield Version(name=f"the checkout {base}", home=path.resolve())
+            return
+        python = next((path / each for each in INTERPRETERS if _is(path / each, "file")), None)
+        if python is not None:
+            yield Version(name=f"the environment {base}", python=str(python.absolute()))
+            return
+    commit = _commit(base, home)
+    with _worktree(base, commit, home) as folder:
+        yield Version(name=f"revision {base}", home=folder, note=_differing_pins(base, folder))
+
+
+def _is(path: Path, kind: str) -> bool:
+    try:
+        return path.is_file() if kind == "file" else path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _has_packages(folder: Path) -> bool:
+    return all((folder / package / "__init__.py").is_file() for package in PACKAGES)
+
+
+def _commit(revision: str, home: Path) -> str:
+    """Return the name of the commit of a revision. Raises `UsageError` if there is none."""
+    if shutil.which("git") is None:
+        raise UsageError(f"--against {revision} is no file or folder, and git is missing to find a revision; {KINDS}")
+    if revision.endswith(DIRTY):
+        raise UsageError(
+            f"--against {revision}: uncommitted changes are in no revision; give the folder that holds them instead"
+        )
+    found = _git(home, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.returncode:
+        where = "a folder" if _is(Path(revision), "folder") else "no file or folder"
+        lacks = " without Carousel's packages" if where == "a folder" else ""
+        raise UsageError(f"--against {revision} is {where}{lacks}, and no git revision of {home}; {KINDS}")
+    return found.stdout.strip()
+
+
+@contextlib.contextmanager
+def _worktree(revision: str, commit: str, home: Path) -> Iterator[Path]:
+    """Check out a commit into a temporary folder, yield the folder of its packages, and remove it."""
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="carousel-against-"))
+    except OSError as error:
+        raise UsageError(
+            f"--against {revision}: cannot create a temporary folder: {error.strerror}; set TMPDIR to a folder with "
+            "space"
+        ) from None
+    tree = scratch / "tree"
+    previous = signal.signal(signal.SIGTERM, _interrupt)  # otherwise a cancelled job would leave the folder behind
+    try:
+        added = _git(home, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+        if added.returncode:
+            reason = _last_line(added.stderr) or f"git ended with exit code {added.returncode}"
+            raise UsageError(
+                f"--against {revision}: cannot check it out into {scratch.parent}: {reason}; free space or set "
+                "TMPDIR to another folder"
+            )
+        folder = tree / _git(home, "rev-parse", "--show-prefix").stdout.strip()
+        if not _has_packages(folder):
+            raise UsageError(f"--against {revision}: this revision does not hold Carousel's packages; {KINDS}")
+        _copy_kernels(home, folder)
+        yield folder
+    finally:
+        _git(home, "worktree", "remove", "--force", str(tree))
+        shutil.rmtree(scratch, ignore_errors=True)
+        _git(home, "worktree", "prune")
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the command as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _copy_kernels(home: Path, folder: Path) -> None:
+    """Copy the compiled kernels of `home` to a folder whose kernels have the same sources. Compiling takes a minute.
+
+    Numba compares the times and sizes of the sources, so these get the times that they have in `home`. If a file cannot
+    be copied, its kernels are compiled again.
+    """
+    sources = {path.relative_to(home) for path in (home / KERNELS).rglob("*.py")}
+    if sources != {path.relative_to(folder) for path in (folder / KERNELS).rglob("*.py")}:
+        return
+    if any((home / path).read_bytes() != (folder / path).read_bytes() for path in sources):
+        return
+    with contextlib.suppress(OSError):
+        for path in sources:
+            status = (home / path).stat()
+            os.utime(folder / path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        for ending in COMPILED:
+            for path in (home / KERNELS).rglob(f"__pycache__/*{ending}"):
+                copy = folder / path.relative_to(home)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
+
+
+def _differing_pins(revision: str, folder: Path) -> str | None:
+    """Return a line on the packages that a revision pins to other versions than those installed; None without any."""
+    try:
+        pins = dict(PIN.findall((folder / PINS).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+    differing = []
+    for name, pinned in pins.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed = importlib.metadata.version(name)
+            if installed.partition("+")[0] != pinned:
+                differing.append(f"{name} {pinned} (installed: {installed})")
+    if not differing:
+        return None
+    more = f" and {len(differing) - MAX_SHOWN_PINS} more" if len(differing) > MAX_SHOWN_PINS else ""
+    return (
+        f"revision {revision} pins {', '.join(differing[:MAX_SHOWN_PINS])}{more}; both versions are measured with the "
+        "installed packages; to measure it with its own, install it in an environment and give that Python to --against"
+    )
+
+
+def _git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a git command in a folder. Variables of a hook, which may name another repository, are left out."""
+    program = shutil.which("git")
+    assert program is not None
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(  # noqa: S603  (no shell)
+        [program, "-c", f"safe.directory={home}", "-c", "core.hooksPath=/dev/null", "-C", str(home), *arguments],
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
+        env=variables,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if informative_line(line)]
+    return lines[-1].removeprefix("fatal: ") if lines else ""

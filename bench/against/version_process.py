@@ -1,0 +1,175 @@
+"""Run jobs in the processes of one version, through its driver (see `driver.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from bench.against import driver
+from bench.against.version import PACKAGES, Version
+from bench.errors import UsageError
+from bench.executors.child_process import ErrorOutput
+from bench.executors.events import Events, JobProgress, JobStarted
+from bench.executors.jobs import Job, JobResult
+from bench.machine.import_path import IMPORT_PATH, SAFE_PATH
+from bench.plans.plan import Plan
+from bench.plugins.loader import Plugin
+from results import Case, Environment
+
+MAX_SHOWN = 80
+"""Number of characters that are shown of what is no reply."""
+END_SECONDS = 5.0
+"""Longest wait for a driver to end by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a plan is in one version: its cases, the environment and the identity of the code."""
+
+    cases: tuple[Case, ...]
+    environment: Environment
+    code: str
+    commit: str | None
+    modified: bool | None
+
+
+class VersionProcess:
+    """The executor of one version. It starts the version's driver, and ends it when its context is left."""
+
+    machines = 1
+
+    def __init__(self, version: Version, *, workers: int, memory_bytes: int | None) -> None:
+        """Create an executor, whose driver starts when the context is entered.
+
+        Args:
+            version: the version to run.
+            workers: number of its worker processes that train.
+            memory_bytes: resident memory at which a worker process is ended; None for no limit.
+        """
+        self.version, self.workers, self._memory_bytes = version, workers, memory_bytes
+
+    def __enter__(self) -> Self:
+        """Start the driver. Raises `UsageError` if it cannot run, or if it writes another schema version."""
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  (no shell)
+                [self.version.python, str(Path(driver.__file__).resolve())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=writing,
+                env=_variables(self.version),
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C reaches this process only, which then ends the driver
+            )
+        except OSError as error:
+            os.close(reading)
+            raise UsageError(f"{self.version.name} cannot be started: {error.strerror}; choose another base") from None
+        finally:
+            os.close(writing)
+        self._errors = ErrorOutput(reading)
+        try:
+            schema = self._reply().get("schema")
+            if schema != driver.SCHEMA:
+                raise UsageError(
+                    f"{self.version.name} writes schema {schema} and this version schema {driver.SCHEMA}, so they "
+                    "cannot be measured in turns; choose a version with the same schema"
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        with contextlib.suppress(OSError):  # the driver has ended, and has not read everything
+            stdin.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        stdout.close()
+
+    def describe(self, plan: Plan, *, device: str, plugins: tuple[Plugin, ...]) -> Description:
+        """Return what a plan is in this version. Raises `UsageError` if the version cannot run it."""
+        document = plan.model_dump(mode="json", exclude_defaults=True)
+        request = {"do": "describe", "plan": document, "device": device, "plugins": driver.plugin_documents(plugins)}
+        self._send(request)
+        described = self._reply()["described"]
+        try:
+            return Description(
+                cases=tuple(Case.model_validate_json(json.dumps(case)) for case in described["cases"]),
+                environment=Environment.model_validate_json(json.dumps(described["environment"])),
+                code=described["code"],
+                commit=described["commit"],
+                modified=described["modified"],
+            )
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise UsageError(
+                f"{self.version.name} describes cases that this version does not know: {field}; choose another base"
+            ) from None
+
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
+        """Run jobs and yield their results, as `Executor.run` specifies. All jobs are read first.
+
+        Raises `UsageError` if the version cannot run a job at all.
+        """
+        sent = list(jobs)
+        by_keys = {tuple(case.key for case in job.cases): job for job in sent}
+        request = {"do": "run", "workers": self.workers, "memory_bytes": self._memory_bytes}
+        self._send(request | {"timeout": timeout, "fresh": fresh, "jobs": [driver.job_document(job) for job in sent]})
+        while not (reply := self._reply()).get("done"):
+            if "result" in reply:
+                self._errors.show()
+                yield driver.result_of(reply["content"], sent[reply["result"]])
+            elif reply["event"] == "assigned":
+                events.job_assigned(reply["worker"], by_keys[tuple(reply["keys"])])
+            elif reply["event"] == "started":
+                events.job_started(JobStarted(**reply["started"]))
+            elif reply["event"] == "progressed":
+                events.job_progressed(JobProgress(**reply["progressed"]))
+            else:
+                events.waiting_for_machine(reply["worker"], reply["work"])
+
+    def _send(self, request: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # the driver has ended; the next reply says why
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+
+    def _reply(self) -> dict[str, Any]:
+        """Return the next reply of the driver. Raises `UsageError` if the driver has ended or reports an error."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            said = self._errors.last_line() or "it ended without a message"
+            raise UsageError(f"{self.version.name} cannot be measured: {said}; choose another base")
+        try:
+            reply: dict[str, Any] = dict(json.loads(line))
+        except (ValueError, TypeError):
+            raise UsageError(
+                f"{self.version.name} cannot be measured: {line.strip()[:MAX_SHOWN]!r} is no reply of Carousel; choose "
+                "another base"
+            ) from None
+        if "error" in reply:
+            raise UsageError(f"{self.version.name}: {reply['error']}")
+        return reply
+
+
+def _variables(version: Version) -> dict[str, str]:
+    """Return the environment variables of a driver. They differ between versions in the import path only."""
+    folders = [folder for folder in os.environ.get(IMPORT_PATH, "").split(os.pathsep) if folder]
+    others = [folder for folder in folders if not all((Path(folder) / package).is_dir() for package in PACKAGES)]
+    path = [*([] if version.home is None else [str(version.home)]), *others]
+    variables = {name: value for name, value in os.environ.items() if name != IMPORT_PATH}
+    return variables | {SAFE_PATH: "1"} | ({IMPORT_PATH: os.pathsep.join(path)} if path else {})

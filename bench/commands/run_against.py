@@ -1,0 +1,96 @@
+"""`carousel run --against`: measure a plan with two versions in turns, and check the new one for regressions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.against.measure import Settings
+from bench.commands.allow import parse_allow
+from bench.commands.compare import compare_stored, exit_code, parse_fail_on, print_check
+from bench.commands.output import print_lines
+from bench.commands.quantities import parse_time_limit
+from bench.errors import UsageError
+from results import Run
+from results.comparison import LOOKS
+
+DEFAULT_PAIRS = 20
+"""Number of pairs of processes with which a slow-down of 5% is found in 90% of cases, if processes vary by 2%."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgainstOptions:
+    """The options of `carousel run` that need `--against`. None means that an option is not given."""
+
+    base: str | None = None
+    """Python, folder or git revision of the base."""
+    pairs: int | None = None
+    """Largest number of pairs of processes; one of `LOOKS`."""
+    time_limit: str | None = None
+    """Duration after which no new pair starts, such as `10min`."""
+    fail_on: str | None = None
+    """Metrics that fail the check, as `parse_fail_on` reads them."""
+    allow: str | None = None
+    """Fields in which the versions may differ, separated by commas."""
+    strict: bool = False
+    """Whether inconclusive results fail the check."""
+
+    def settings(self, *, repeat: int, scheduler: str | None) -> Settings | None:
+        """Return the settings of a run in turns, or None without `--against`.
+
+        `repeat` and `scheduler` are the values of the options that exclude `--against`. Raises `UsageError` if an
+        option is invalid, or if an option needs `--against`.
+        """
+        given = {
+            "--pairs": self.pairs,
+            "--time-limit": self.time_limit,
+            "--fail-on": self.fail_on,
+            "--allow": self.allow,
+            "--strict": self.strict or None,
+        }
+        if self.base is None:
+            if alone := [option for option, value in given.items() if value is not None]:
+                raise UsageError(f"{alone[0]} says how to measure in turns with a base: add --against BASE")
+            return None
+        if scheduler is not None:
+            raise UsageError("--against and --scheduler exclude each other: both versions are measured on one machine")
+        if repeat != 1:
+            raise UsageError("--against and --repeat exclude each other: --pairs limits the number of processes")
+        pairs = DEFAULT_PAIRS if self.pairs is None else self.pairs
+        if pairs not in LOOKS:
+            raise UsageError(
+                f"--pairs must be one of {', '.join(map(str, LOOKS))}, not {pairs}: cases are decided then"
+            )
+        criterion = parse_fail_on(self.fail_on)
+        return Settings(
+            base=self.base,
+            pairs=pairs,
+            time_limit=None if self.time_limit is None else parse_time_limit("--time-limit", self.time_limit),
+            thresholds=criterion.thresholds,
+            metrics=criterion.metrics,
+            allow=parse_allow(self.allow),
+        )
+
+
+def check_in_turns(
+    store: Path, base: Run, new: Run, options: AgainstOptions, console: Console, *, as_json: bool
+) -> int:
+    """Check a new run against the base with which it was measured in turns, and return the exit code of `check`.
+
+    Args:
+        store: Folder of runs.
+        base: The run of the base.
+        new: The run of the new version.
+        options: The options that the user gave.
+        console: Console for the verdicts and messages.
+        as_json: Whether to print one JSON document on standard output instead of the verdicts.
+    """
+    criterion = parse_fail_on(options.fail_on)
+    comparison = compare_stored(store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow)
+    failing = criterion.failing(comparison)
+    code = exit_code(comparison, failing, strict=options.strict)
+    print_check(comparison, failing, code, console=console, as_json=as_json)
+    print_lines([f"runs: base {base.id}, new {new.id}"], console)
+    return code

@@ -1,0 +1,112 @@
+"""A version that trains in this process, and whose timings a test decides."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from bench.against import driver
+from bench.against.version import THIS, Version
+from bench.against.version_process import Description
+from bench.executors.events import Events
+from bench.executors.jobs import Job, JobResult, TimeJob, TimingResult
+from bench.plans.plan import Plan
+from bench.plugins.loader import Plugin
+from results import Block, Case, Environment, Measurement, ProbeRun
+from tests.bench.inline_executor import Inline
+
+MEASURED = {"latency": ("forward_seconds", "batch"), "streaming": ("step_seconds", "position")}
+
+
+@dataclass(slots=True)
+class Versions:
+    """What a test decides about the two versions, and what they did."""
+
+    slower: Callable[[Case], float] = lambda case: 0.0
+    """Returns the relative slow-down of a case in the new version."""
+    noise: Callable[[Case], float] = lambda case: 0.005
+    """Returns the standard deviation of the logarithm of a process's median."""
+    change: Callable[[Description], Description] = lambda described: described
+    """Returns what the base says instead of what is true here."""
+    failing: Callable[[str, Job], Any] = lambda side, job: None
+    """Takes a side and a job, and returns the result of the job, or None to run it."""
+    timed: list[tuple[str, str]] = field(default_factory=list)
+    """The side and the architecture of each timed case, in the order of time."""
+    open: int = 0
+    """Number of versions that are running."""
+    generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+
+class InlineVersion:
+    """Replacement for `VersionProcess`. Timings are drawn, and jobs and results pass through JSON."""
+
+    workers = machines = 1
+
+    def __init__(self, versions: Versions, version: Version) -> None:
+        self.versions, self.version = versions, version
+        self.side = "new" if version is THIS else "base"
+
+    def __enter__(self) -> Self:
+        self.versions.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.versions.open -= 1
+
+    def describe(self, plan: Plan, *, device: str, plugins: tuple[Plugin, ...]) -> Description:
+        document = plan.model_dump(mode="json", exclude_defaults=True)
+        request = {"plan": document, "device": device, "plugins": driver.plugin_documents(plugins)}
+        found = driver.describe(json.loads(json.dumps(request)))
+        cases = tuple(Case.model_validate_json(json.dumps(case)) for case in found["cases"])
+        environment = Environment.model_validate_json(json.dumps(found["environment"]))
+        described = Description(
+            cases=cases, environment=environment, code=found["code"], commit=found["commit"], modified=found["modified"]
+        )
+        return self.versions.change(described) if self.side == "base" else described
+
+    def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
+        assert fresh
+        for job in map(driver.job_of, map(driver.job_document, jobs)):
+            inline = Inline()
+            failure = self.versions.failing(self.side, job)
+            inline.failing = lambda job, failure=failure: failure if failure is not None else self._timed(job)
+            for result in inline.run([job], timeout=timeout, fresh=fresh, events=events):
+                yield driver.result_of(driver.result_document(result), job)
+
+    def _timed(self, job: Job) -> dict[str, TimingResult] | None:
+        """Return drawn timings, or None for a training job."""
+        if not isinstance(job, TimeJob):
+            return None
+        assert all(job.weights)
+        self.versions.timed += [(self.side, case.arch) for case in job.cases]
+        return {case.key: self._timing(case, job) for case in job.cases}
+
+    def _timing(self, case: Case, job: TimeJob) -> TimingResult:
+        slower = math.log1p(self.versions.slower(case)) if self.side == "new" else 0.0
+        seconds = 1e-4 * math.exp(slower + self.versions.noise(case) * self.versions.generator.standard_normal())
+        metrics = [MEASURED[probe] for probe in job.probes]
+        measurements = tuple(
+            Measurement(metric=metric, at={at: 1}, samples=(seconds,), blocks=(Block(calibration_seconds=0.01),))
+            for metric, at in metrics
+        )
+        return TimingResult(
+            measurements=measurements, probes={probe: ProbeRun(status="ok", seconds=0.1) for probe in job.probes}
+        )
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch) -> Versions:
+    """Replace both versions of a run in turns. The base is the folder of this checkout."""
+    decided = Versions()
+    monkeypatch.setattr("bench.against.measure.VersionProcess", lambda version, **_: InlineVersion(decided, version))
+    return decided
+
+
+def with_changed_environment(described: Description, **changes: Any) -> Description:
+    return replace(described, environment=described.environment.model_copy(update=changes))
