@@ -81,6 +81,7 @@ FAULTS = [
     Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
     Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
+    Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
     Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
     Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]
@@ -173,6 +174,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_state_space.compare(fault.spec, 2, 21, 12)
         elif fault.spec == "projection":
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
+        elif fault.spec == "rotating projection":
+            test_projection.test_parts_and_gradients_equal_the_equations("rotating", True, (3, 50, 28))
         elif fault.spec == "matrix memory":
             test_matrix_memory.test_reads_and_gradients_equal_the_equations("head replaced scaled", (3, 20, 2, 16, 16))
         else:
