@@ -17,6 +17,7 @@ from tests.arch.kernels import (
     test_block,
     test_matrix_memory,
     test_projection,
+    test_stabilised_gates,
     test_state_space,
     test_stream,
     test_streaming,
@@ -80,6 +81,12 @@ FAULTS = [
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
     Fault("training.structured.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
     Fault("training.structured.discretisation", "step * dv - db_A * back", "step * dv", "s4d"),
+    Fault(
+        "training.heads.stabilised_gates",
+        "through_f + (dm - of_input), through_i",
+        "through_f + dm, through_i",
+        "stabilised gates",
+    ),
     Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
@@ -175,6 +182,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_state_space.compare(fault.spec, 2, 21, 12)
         elif fault.spec == "projection":
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
+        elif fault.spec == "stabilised gates":
+            test_stabilised_gates.test_gates_and_gradients_equal_the_equations((9, 40, 2))
         elif fault.spec == "rotating projection":
             test_projection.test_parts_and_gradients_equal_the_equations("rotating", True, (3, 50, 28))
         elif fault.spec == "matrix memory":
