@@ -110,8 +110,8 @@ class MLSTM(HeadLayer):
             strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
-        scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), least_BTN.unsqueeze(3))
-        h_BTNK = read_BTNV[..., :-1] * scale_BTN1.reciprocal()  # (6)
+        read_BTNK, total_BTN1 = read_BTNV.split([q_BTNK.shape[3], 1], 3)
+        h_BTNK = read_BTNK * torch.maximum(total_BTN1.abs(), least_BTN.unsqueeze(3)).reciprocal()  # (6)
         gated_BTH = o_BTH * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
         h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
         return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)

@@ -33,10 +33,10 @@ from arch.kernels.runtime.launch import (
     sum_rows,
     without_autocast,
 )
-from arch.kernels.simd.activation import silu, silu_slope
+from arch.kernels.simd.activation import sigmoid, silu, silu_slope
 from arch.kernels.simd.matvec import floats, load_if
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
-from arch.kernels.training.layer_norm import EPSILON
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.training.layer_norm import EPSILON, add_first
 
 
 class Forward(NamedTuple):
@@ -138,41 +138,48 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     gates_last = args.g != 0 and not gates_first
     y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
     d_result, d_y, d_g, sums = floats(args.d_result), floats(args.d_y), floats(args.d_g), floats(args.sums)
-    per_number = np.float32(1) / np.float32(V)
+    per_number, padded = np.float32(1) / np.float32(V), (V + LANES - 1) // LANES * LANES
+    of_offset = C // V * padded
+    totals = np.zeros(2 * of_offset, np.float32)  # `sums` in whole vectors, which can be read as soon as written
+    z_here, dz_here = np.empty(padded, np.float32), np.empty(padded, np.float32)
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
             mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
             total, product = splat(0.0), splat(0.0)
             for v in range(0, V, LANES):
-                count = V - v
-                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
-                dn = load_first(d_result, at + v, count)
-                if gates_last:
-                    dn = dn * silu(load_first(g, at + v, count))
-                channel = head + v
-                store_first(sums, channel, count, fma(dn, z, load_first(sums, channel, count)))  # (2)
-                store_first(sums, C + channel, count, load_first(sums, C + channel, count) + dn)
-                dz = dn * load_first(gain, own + v, count)
-                total += dz
-                product = fma(dz, z, product)
-            of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
-            along = splat(lane_sum(product) * per_number)
-            for v in range(0, V, LANES):
                 count, gains = V - v, load_first(gain, own + v, V - v)
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 dn = load_first(d_result, at + v, count)
                 if gates_last:
                     gate = load_first(g, at + v, count)
+                    share = sigmoid(gate)
                     n = fma(z, gains, load_if(is_centred, offset, head + v, count))
-                    store_first(d_g, at + v, count, dn * n * silu_slope(gate))  # (4)
-                    dn = dn * silu(gate)
-                dx = splat(scale) * (dn * gains - of_mean - along * z)  # (3)
+                    store_first(d_g, at + v, count, dn * n * fma(gate * share, splat(1.0) - share, share))  # (4)
+                    dn = dn * gate * share
+                place = head // V * padded + v
+                store(totals, place, fma(dn, z, load(totals, place)))  # (2)
+                store(totals, of_offset + place, load(totals, of_offset + place) + dn)
+                dz = dn * gains
+                store(z_here, v, z)
+                store(dz_here, v, dz)
+                total += dz
+                product = fma(dz, z, product)
+            of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
+            along = splat(lane_sum(product) * per_number)
+            for v in range(0, V, LANES):
+                count = V - v
+                dx = splat(scale) * (load(dz_here, v) - of_mean - along * load(z_here, v))  # (3)
                 if gates_first:
                     gate, numbers = load_first(g, at + v, count), load_first(y, at + v, count)
                     store_first(d_g, at + v, count, dx * numbers * silu_slope(gate))  # (4)
                     dx = dx * silu(gate)
                 store_first(d_y, at + v, count, dx)
+    for head in range(0, C, V):
+        for v in range(0, V, LANES):
+            place = head // V * padded + v
+            add_first(sums, head + v, V - v, load(totals, place))
+            add_first(sums, C + head + v, V - v, load(totals, of_offset + place))
 
 
 class Form(NamedTuple):
