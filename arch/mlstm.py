@@ -36,7 +36,7 @@ from torch.nn import functional
 from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight, is_fused
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, group_norm, uniform
+from arch.core.memory.heads import HeadLayer, gated_norm, uniform
 from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import MIN_STABILISER
@@ -95,7 +95,7 @@ class MLSTM(HeadLayer):
         require_steps(x_BTD)
         H, N = self.width, self.heads
         keys = Part(H, heads=N)
-        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H, "sigmoid"))
+        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H))
         q_BTNK, k_BTNK, v_BTNV, o_BTH = project(
             x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H, parts, backend=self.backend
         )  # (1); / √K is part of i
@@ -112,7 +112,7 @@ class MLSTM(HeadLayer):
         )  # (5)
         read_BTNK, total_BTN1 = read_BTNV.split([q_BTNK.shape[3], 1], 3)
         h_BTNK = read_BTNK * torch.maximum(total_BTN1.abs(), least_BTN.unsqueeze(3)).reciprocal()  # (6)
-        gated_BTH = o_BTH * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
+        gated_BTH = gated_norm(h_BTNK, o_BTH, self.gain_H, self.offset_H, gate="sigmoid", backend=self.backend)
         h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
         return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)
 

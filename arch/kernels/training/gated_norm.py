@@ -9,7 +9,8 @@ to ·. m are means over the head:
     dx = ρ (dz - m(dz) - z m(dz ⊙ z))            (3)  without m(dz) for an RMS norm
     dg = d(result) ⊙ n ⊙ silu'(g)                (4)  or dx ⊙ y ⊙ silu'(g) if the gate comes first
 
-The backward pass computes μ and ρ again. Without a gate, x is y, and the result is n.
+The backward pass computes μ and ρ again. Without a gate, x is y, and the result is n. A gate that comes last may be σ
+instead of silu.
 """
 
 # Shape suffixes: R rows, C channels of all heads, V channels of a head, G gains: V or C
@@ -47,6 +48,7 @@ class Forward(NamedTuple):
         gain, offset: γ (G,), and o (C,) or None for an RMS norm.
         result: Gated values, (R, C), written.
         gates_first: Whether the gate comes before the norm.
+        is_sigmoid: Whether a gate that comes last is σ(g) instead of silu(g).
         C, V, G: Channels of all heads and of one head, and number of gains.
         epsilons: ε in units of `EPSILON`.
     """
@@ -57,6 +59,7 @@ class Forward(NamedTuple):
     offset: Tensor | None
     result: Tensor
     gates_first: bool
+    is_sigmoid: bool
     C: int
     V: int
     G: int
@@ -67,7 +70,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        y, g, gain, offset, gates_first, C, V, G, epsilons: As for `Forward`.
+        y, g, gain, offset, gates_first, is_sigmoid, C, V, G, epsilons: As for `Forward`.
         d_result: Gradient of the result, (R, C).
         d_y, d_g: Gradients of `y` and `g`, (R, C), written. None for a gate that is None.
         sums: Sums (2, C), added to: dγ and do per channel. `sum_rows` sets it for each share.
@@ -82,6 +85,7 @@ class Backward(NamedTuple):
     d_g: Tensor | None
     sums: Tensor | None
     gates_first: bool
+    is_sigmoid: bool
     C: int
     V: int
     G: int
@@ -126,7 +130,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 n = fma(z, load_first(gain, own + v, count), load_if(is_centred, offset, head + v, count))
                 if gates_last:
-                    n = n * silu(load_first(g, at + v, count))
+                    gate = load_first(g, at + v, count)
+                    n = n * (sigmoid(gate) if args.is_sigmoid != 0 else silu(gate))
                 store_first(result, at + v, count, n)  # (1)
 
 
@@ -155,8 +160,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     gate = load_first(g, at + v, count)
                     share = sigmoid(gate)
                     n = fma(z, gains, load_if(is_centred, offset, head + v, count))
-                    store_first(d_g, at + v, count, dn * n * fma(gate * share, splat(1.0) - share, share))  # (4)
-                    dn = dn * gate * share
+                    if args.is_sigmoid != 0:
+                        store_first(d_g, at + v, count, dn * n * (share * (splat(1.0) - share)))  # (4)
+                        dn = dn * share
+                    else:
+                        store_first(d_g, at + v, count, dn * n * fma(gate * share, splat(1.0) - share, share))  # (4)
+                        dn = dn * gate * share
                 place = head // V * padded + v
                 store(totals, place, fma(dn, z, load(totals, place)))  # (2)
                 store(totals, of_offset + place, load(totals, of_offset + place) + dn)
@@ -188,6 +197,7 @@ class Form(NamedTuple):
     Args:
         heads: Number of heads: each has C / heads channels.
         is_gated, gates_first: Whether there is a gate, and whether it comes before the norm.
+        is_sigmoid: Whether a gate that comes last is σ(g) instead of silu(g).
         is_centred: Whether it is a group norm, with an offset.
         epsilons: ε in units of `EPSILON`.
     """
@@ -195,6 +205,7 @@ class Form(NamedTuple):
     heads: int
     is_gated: bool
     gates_first: bool
+    is_sigmoid: bool
     is_centred: bool
     epsilons: int
 
@@ -206,7 +217,7 @@ class GatedNorm(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
         (y_RC, gain_G, g_RC, offset_C), o_RC = _all(form, inputs), torch.empty_like(inputs[0])
         R, C = y_RC.shape
-        sizes = (form.gates_first, C, C // form.heads, len(gain_G), form.epsilons)
+        sizes = (form.gates_first, form.is_sigmoid, C, C // form.heads, len(gain_G), form.epsilons)
         run_rows(forward_rows, Forward(y_RC, g_RC, gain_G, offset_C, o_RC, *sizes), R, R * C)
         ctx.reference, ctx.form, ctx.sizes = reference, form, sizes
         ctx.save_for_backward(*inputs)

@@ -90,6 +90,7 @@ FAULTS = [
     Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
+    Fault("training.gated_norm", "(share * (splat(1.0) - share))", "share", "sigmoid gate"),
     Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
     Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]
@@ -184,6 +185,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
         elif fault.spec == "stabilised gates":
             test_stabilised_gates.test_gates_and_gradients_equal_the_equations((9, 40, 2))
+        elif fault.spec == "sigmoid gate":
+            test_matrix_memory.test_norms_of_heads_equal_the_equations((2, 5, 3, 17), "group", "sigmoid")
         elif fault.spec == "rotating projection":
             test_projection.test_parts_and_gradients_equal_the_equations("rotating", True, (3, 50, 28))
         elif fault.spec == "matrix memory":
