@@ -22,7 +22,7 @@ Gate weights start at zero. b_f starts evenly spaced from 3 to 6 over the heads,
     numbers moved per step: all weights; H (K + 1) + N numbers of state, read and written              (9)
 """
 
-# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, V = K + 1
+# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, V = K + 1, G = 2N
 
 from __future__ import annotations
 
@@ -34,18 +34,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core import matrix_memory
-from arch.core.backend import Backend, Weight
+from arch.core.backend import Backend, Weight, is_fused
 from arch.core.layer import BlockOptions, require_steps
-from arch.core.memory.heads import HeadLayer, group_norm, uniform
+from arch.core.memory.heads import HeadLayer, gated_norm, uniform
 from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
+from arch.kernels.runtime.tensors import MIN_STABILISER
 
 INPUT_BIAS_DEVIATION = 0.1
 """Standard deviation of b_i at the start, as in the authors' code."""
 FIRST_FORGET_BIAS, LAST_FORGET_BIAS = 3.0, 6.0
 """b_f of the first and of the last head at the start."""
-MIN_STABILISER = -80.0
-"""Smallest m in the exponential of (6). Below it, exp(-m) could overflow in float32; h is 0 there in any case."""
 
 
 class MLSTMState(NamedTuple):
@@ -96,11 +95,12 @@ class MLSTM(HeadLayer):
         require_steps(x_BTD)
         H, N = self.width, self.heads
         keys = Part(H, heads=N)
-        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H, "sigmoid"))
+        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H))
         q_BTNK, k_BTNK, v_BTNV, o_BTH = project(
             x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H, parts, backend=self.backend
         )  # (1); / √K is part of i
-        i_BTN, f_BTN, m_BTN = self.stabilised_gates(x_BTD, state.stabiliser_BN)
+        gates_BTG = functional.linear(x_BTD, self.W_if_2ND, self.b_if_2N)  # (2)
+        i_BTN, f_BTN, least_BTN, stabiliser_BN = stabilised_gates(gates_BTG, state.stabiliser_BN, backend=self.backend)
         read_BTNV, memory_BNKV = matrix_memory.scan(
             q_BTNK,
             k_BTNK,
@@ -110,21 +110,11 @@ class MLSTM(HeadLayer):
             strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
-        scale_BTN1 = torch.maximum(read_BTNV[..., -1:].abs(), torch.exp(-m_BTN.clamp(min=MIN_STABILISER)).unsqueeze(3))
-        h_BTNK = read_BTNV[..., :-1] * scale_BTN1.reciprocal()  # (6)
-        gated_BTH = o_BTH * group_norm(h_BTNK, self.gain_H, self.offset_H, backend=self.backend)
+        read_BTNK, total_BTN1 = read_BTNV.split([q_BTNK.shape[3], 1], 3)
+        h_BTNK = read_BTNK * torch.maximum(total_BTN1.abs(), least_BTN.unsqueeze(3)).reciprocal()  # (6)
+        gated_BTH = gated_norm(h_BTNK, o_BTH, self.gain_H, self.offset_H, gate="sigmoid", backend=self.backend)
         h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
-        return h_BTH, MLSTMState(memory_BNKV, m_BTN[:, -1].clone())
-
-    def stabilised_gates(self, x_BTD: Tensor, stabiliser_BN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return i, f and m' of equations (3) and (4), each (B, T, N), for a chunk that follows a stabiliser m."""
-        i_BTN, f_BTN = functional.linear(x_BTD, self.W_if_2ND, self.b_if_2N).chunk(2, 2)  # (2)
-        log_f_BTN = functional.logsigmoid(f_BTN)
-        total_BTN = log_f_BTN.cumsum(1)
-        highest_BTN = (i_BTN - total_BTN).cummax(1).values
-        m_BTN = total_BTN + torch.maximum(stabiliser_BN.unsqueeze(1), highest_BTN)  # (3)
-        before_BTN = torch.cat([stabiliser_BN.unsqueeze(1), m_BTN[:, :-1]], 1)
-        return torch.exp(i_BTN - m_BTN), torch.exp(log_f_BTN + before_BTN - m_BTN), m_BTN  # (4)
+        return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)
 
     def gates(self, x_BD: Tensor, state: MLSTMState) -> dict[str, Tensor]:
         """Return σ(ĩ), σ(f̃) and σ(W_o x + b_o) as `input`, `forget` and `output`, each (B, H).
@@ -171,3 +161,37 @@ class MLSTM(HeadLayer):
             shapes=((N, K, K + 1), (N,)),
             workspace=5 * H + 3 * N + K + 1,
         )
+
+
+def stabilised_gates(
+    gates_BTG: Tensor, stabiliser_BN: Tensor, *, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return i, f and exp(-m') of (4) and (6), each (B, T, N), and the last m' (B, N).
+
+    Args:
+        gates_BTG: ĩ, then f̃, of all heads.
+        stabiliser_BN: m before the first step.
+        backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
+
+    Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+    """
+    (B, T, _), N = gates_BTG.shape, stabiliser_BN.shape[1]
+    shapes = ((gates_BTG, (B, T, 2 * N)), (stabiliser_BN, (B, N)))
+    if gates_BTG.numel() == 0 or not is_fused(backend, shapes, T):
+        return _stabilised_by_equations(gates_BTG, stabiliser_BN)
+    from arch.kernels.training.heads import stabilised_gates as kernel
+
+    i_BTN, f_BTN, least_BTN, last_BN = kernel.stabilised_gates(_stabilised_by_equations, gates_BTG, stabiliser_BN)
+    return i_BTN, f_BTN, least_BTN, last_BN
+
+
+def _stabilised_by_equations(gates_BTG: Tensor, stabiliser_BN: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `stabilised_gates` returns, in plain torch."""
+    i_BTN, f_BTN = gates_BTG.chunk(2, 2)
+    log_f_BTN = functional.logsigmoid(f_BTN)
+    total_BTN = log_f_BTN.cumsum(1)
+    highest_BTN = (i_BTN - total_BTN).cummax(1).values
+    m_BTN = total_BTN + torch.maximum(stabiliser_BN.unsqueeze(1), highest_BTN)  # (3)
+    before_BTN = torch.cat([stabiliser_BN.unsqueeze(1), m_BTN[:, :-1]], 1)
+    i_BTN, f_BTN = torch.exp(i_BTN - m_BTN), torch.exp(log_f_BTN + before_BTN - m_BTN)  # (4)
+    return i_BTN, f_BTN, torch.exp(-m_BTN.clamp(min=MIN_STABILISER)), m_BTN[:, -1].clone()

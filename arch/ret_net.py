@@ -108,14 +108,19 @@ class RetNet(HeadLayer):
     def scan(self, x_BTD: Tensor, state: RetNetState) -> tuple[Tensor, RetNetState]:
         require_steps(x_BTD)
         (B, T, _), N, H, C = x_BTD.shape, self.heads, self.width, self.value_factor * self.width
-        parts = (Part(2 * H, heads=2 * N), Part(C, heads=N), Part(C))
-        qk_BTMK, v_BTNV, g_BTC = project(x_BTD, self.W_PD, None, parts, backend=self.backend)  # (1)
+        rotating = Part(H, heads=N, rotates=True)
         rotary_TJ = rotary_factors(1, T, self.keys // 2, x_BTD)
-        qk_BTMK = apply_rotary(qk_BTMK, rotary_TJ.unsqueeze(1))
-        q_BTNK, k_BTNK = qk_BTMK.split(N, 2)
+        q_BTNK, k_BTNK, v_BTNV, g_BTC = project(
+            x_BTD,
+            self.W_PD,
+            None,
+            (rotating, rotating, Part(C, heads=N), Part(C)),
+            rotary_RTJ=torch.stack([rotary_TJ, rotary_TJ / math.sqrt(self.keys)]),
+            backend=self.backend,
+        )  # (1); / √K is part of k
         y_BTNV, rotated_BNKV = matrix_memory.scan(
             q_BTNK,
-            k_BTNK / math.sqrt(self.keys),
+            k_BTNK,
             v_BTNV,
             state.S_BNKV,
             decay=self.gamma_N.view(1, 1, N, 1).expand(B, T, N, 1),

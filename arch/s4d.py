@@ -95,31 +95,16 @@ class S4D(ScanLayer):
         shape = batch, self.pairs, self.width
         return S4DState(self.empty(*shape), self.empty(*shape))
 
-    def discretise(self) -> tuple[Tensor, Tensor]:
-        """Return a of (1) and 2 C b of (3), real parts first, each (2, N, H).
-
-        With e^v = a, a - 1 is computed from e^(Re v) - 1 and sines, because |a - 1| may be far below 1.
-        """
-        step_H, A_NH, A_i = self.step_log_H.exp(), -self.A_log_NH.exp(), self.A_imag_NH
-        decay_NH, angle_NH = step_H * A_NH, step_H * A_i
-        a_NH, a_i = decay_NH.exp() * angle_NH.cos(), decay_NH.exp() * angle_NH.sin()
-        a_minus_1 = decay_NH.expm1() * angle_NH.cos() - 2 * (angle_NH / 2).sin().square()
-        size_NH = A_NH.square() + A_i.square()
-        b_NH = (a_minus_1 * A_NH + a_i * A_i) / size_NH
-        b_i = (a_i * A_NH - a_minus_1 * A_i) / size_NH
-        C_NH, C_i = self.C_PNH
-        Cb_PNH = 2 * torch.stack([C_NH * b_NH - C_i * b_i, C_NH * b_i + C_i * b_NH])
-        return torch.stack([a_NH, a_i]), Cb_PNH
-
     def scan(self, x_BTH: Tensor, state: S4DState) -> tuple[Tensor, S4DState]:
         require_steps(x_BTH)
-        inputs = (x_BTH, *self.discretise(), self.D_H, *state)
+        weights = (self.step_log_H, self.A_log_NH, self.A_imag_NH, self.C_PNH)
         if self.backend_for(x_BTH, state) == "fused":
-            from arch.kernels.training import structured_scan
+            from arch.kernels.training.structured import discretisation, structured_scan
 
-            mixed_BTH, *after = structured_scan.scan(recurrence, *inputs)
+            discrete = discretisation.discretise(discretise, *weights)
+            mixed_BTH, *after = structured_scan.scan(recurrence, x_BTH, *discrete, self.D_H, *state)
         else:
-            mixed_BTH, *after = recurrence(*inputs)
+            mixed_BTH, *after = recurrence(x_BTH, *discretise(*weights), self.D_H, *state)
         parts = (Part(self.width), Part(self.width, "sigmoid"))
         value_BTH, gate_BTH = project(mixed_BTH, self.W_GH, self.b_G, parts, backend=self.backend)
         return value_BTH * gate_BTH, S4DState(*after)  # (4)
@@ -173,6 +158,28 @@ class S4D(ScanLayer):
             bind=bind,
             cell=LayerStep(_load_step),
         )
+
+
+def discretise(step_log_H: Tensor, A_log_NH: Tensor, A_imag_NH: Tensor, C_PNH: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a of (1) and 2 C b of (3), real parts first, each (2, N, H), by plain torch.
+
+    With e^v = a, a - 1 is computed from e^(Re v) - 1 and sines, because |a - 1| may be far below 1.
+
+    Args:
+        step_log_H: Δ_log.
+        A_log_NH, A_imag_NH: A_log and A_im.
+        C_PNH: C, real part first.
+    """
+    step_H, A_NH, A_i = step_log_H.exp(), -A_log_NH.exp(), A_imag_NH
+    decay_NH, angle_NH = step_H * A_NH, step_H * A_i
+    a_NH, a_i = decay_NH.exp() * angle_NH.cos(), decay_NH.exp() * angle_NH.sin()
+    a_minus_1 = decay_NH.expm1() * angle_NH.cos() - 2 * (angle_NH / 2).sin().square()
+    size_NH = A_NH.square() + A_i.square()
+    b_NH = (a_minus_1 * A_NH + a_i * A_i) / size_NH
+    b_i = (a_i * A_NH - a_minus_1 * A_i) / size_NH
+    C_NH, C_i = C_PNH
+    Cb_PNH = 2 * torch.stack([C_NH * b_NH - C_i * b_i, C_NH * b_i + C_i * b_NH])
+    return torch.stack([a_NH, a_i]), Cb_PNH
 
 
 def recurrence(

@@ -66,14 +66,14 @@ TABLES = (
         transitions.mlstm_equals_its_parallel_form,
         {
             "stabiliser forgotten in the decay": ("torch.exp(log_f_BTN + before_BTN - m_BTN)", "torch.exp(log_f_BTN)"),
-            "stabiliser not carried": ("m_BTN[:, -1].clone()", "state.stabiliser_BN"),
+            "stabiliser not carried": ("m_BTN[:, -1].clone()", "stabiliser_BN"),
             "normaliser bounded by 1 in stabilised units": (
                 "torch.exp(-m_BTN.clamp(min=MIN_STABILISER))",
                 "m_BTN.new_ones(m_BTN.shape)",
             ),
-            "normaliser without its absolute value": ("read_BTNV[..., -1:].abs()", "read_BTNV[..., -1:]"),
+            "normaliser without its absolute value": ("total_BTN1.abs()", "total_BTN1"),
             "keys not divided by the root of their width": ("(i_BTN / math.sqrt(q_BTNK.shape[3]))", "i_BTN"),
-            "input and forget gates swapped": ("i_BTN, f_BTN = functional.linear", "f_BTN, i_BTN = functional.linear"),
+            "input and forget gates swapped": ("i_BTN, f_BTN = gates_BTG", "f_BTN, i_BTN = gates_BTG"),
         },
         "",
     ),

@@ -70,7 +70,7 @@ FAULTS: list[Fault] = [
         state_space.s4d_equals_its_convolution,
         {
             "conjugates not counted": ("Cb_PNH = 2 * torch.stack", "Cb_PNH = torch.stack"),
-            "no zero-order hold": ("torch.stack([C_NH * b_NH - C_i * b_i, C_NH * b_i + C_i * b_NH])", "self.C_PNH"),
+            "no zero-order hold": ("torch.stack([C_NH * b_NH - C_i * b_i, C_NH * b_i + C_i * b_NH])", "C_PNH"),
             "imaginary part added": ("torch.stack([real_BNH, -imag_BNH], 1)", "torch.stack([real_BNH, imag_BNH], 1)"),
             "states do not rotate": ("a_NH * before_BNH - a_i * imag_BNH", "a_NH * before_BNH"),
             "imaginary part updated from the new real part": (

@@ -27,6 +27,10 @@ from arch.core.state import State, element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import CONV_STEPS, NORM_EPSILON, tensor_obstacle
 
+Gate = Literal["silu", "sigmoid"]
+GATES: dict[Gate, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "sigmoid": torch.sigmoid}
+"""The functions of a gate of `gated_norm`."""
+
 
 class HeadLayer(ScanLayer):
     """A layer of heads with a matrix memory each.
@@ -191,6 +195,7 @@ def gated_norm(
     offset_C: Tensor | None = None,
     *,
     gates_first: bool = False,
+    gate: Gate = "silu",
     backend: Backend = "auto",
 ) -> Tensor:
     """Return silu(g) ⊙ norm(y) as (B, T, C), or norm(silu(g) ⊙ y) if the gate comes first.
@@ -200,12 +205,13 @@ def gated_norm(
         g_BTC: Inputs of the gate.
         gain_G: Gain of the norm: (C,), or (V,) if all heads share it.
         offset_C: Offset of the group norm (1). None for the RMS norm (2).
-        gates_first: Whether the gate comes before the norm.
+        gates_first: Whether the gate comes before the norm. It is then silu.
+        gate: `silu`, or `sigmoid` for σ(g) ⊙ norm(y).
         backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
 
     Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
     """
-    return _normed(y_BTNV, gain_G, g_BTC, offset_C, gates_first=gates_first, backend=backend)
+    return _normed(y_BTNV, gain_G, g_BTC, offset_C, gates_first=gates_first, gate=gate, backend=backend)
 
 
 def _normed(
@@ -215,15 +221,17 @@ def _normed(
     offset_C: Tensor | None,
     *,
     gates_first: bool = False,
+    gate: Gate = "silu",
     epsilons: int = 1,
     backend: Backend,
 ) -> Tensor:
     """Return what the norms above return, whose arguments these are. If there is no gate, `g_BTC` is None."""
     B, T, N, V = y_BTNV.shape
+    assert gate == "silu" or not gates_first
 
     def reference(y_RC: Tensor, gain_G: Tensor, *others: Tensor) -> tuple[Tensor]:
         given, epsilon = list(others), epsilons * NORM_EPSILON
-        gate_RC = None if g_BTC is None else functional.silu(given.pop(0))
+        gate_RC = None if g_BTC is None else GATES[gate](given.pop(0))
         y_RC = y_RC if gate_RC is None or not gates_first else gate_RC * y_RC
         y_RNV, gain = y_RC.unflatten(-1, (N, V)), gain_G.view(-1, V)  # one row of gains, or one per head
         if given:
@@ -241,6 +249,6 @@ def _normed(
     else:
         from arch.kernels.training import gated_norm as kernel
 
-        form = kernel.Form(N, g_BTC is not None, gates_first, offset_C is not None, epsilons)
+        form = kernel.Form(N, g_BTC is not None, gates_first, gate == "sigmoid", offset_C is not None, epsilons)
         o_RC = kernel.gated_norm(reference, form, *inputs)
     return o_RC.view(B, T, N * V)

@@ -1,10 +1,12 @@
 """The arithmetic of state-space layers, element by element: the update of one state.
 
 Equation numbers refer to `arch/mamba.py` and `arch/s4d.py`. Each argument is a vector of LANES float32 numbers, one per
-channel.
+channel. Only `zero_order_hold` takes plain numbers.
 """
 
 from __future__ import annotations
+
+import math
 
 from numba import njit
 
@@ -46,3 +48,17 @@ def rotated(a, a_i, h, h_i, x):  # type: ignore[no-untyped-def]
         x: The input.
     """
     return fma(a, h, fma(-a_i, h_i, x)), fma(a, h_i, a_i * h)
+
+
+@njit
+def zero_order_hold(step, A, A_i):  # type: ignore[no-untyped-def]
+    """Return a of (1) and b of (3) of `s4d`, each as real and imaginary part, for one state in float64.
+
+    Args:
+        step: Δ.
+        A, A_i: Real and imaginary part of A.
+    """
+    less, sine, cosine = math.expm1(step * A), math.sin(step * A_i / 2), math.cos(step * A_i / 2)
+    real, imag = less - 2 * (less + 1) * sine * sine, 2 * (less + 1) * sine * cosine  # a - 1, without cancellation
+    size = A * A + A_i * A_i
+    return real + 1, imag, (real * A + imag * A_i) / size, (imag * A - real * A_i) / size

@@ -1,20 +1,22 @@
 """Scans of state-space models and their gradients, step by step.
 
-Equation numbers refer to the modules of the same name in `arch/kernels/training`. `sums` are added to, as there.
+Equation numbers refer to the modules of the same name in `arch/kernels/training` and its folder `structured`. `sums`
+are added to, as there.
 """
 
 # Shape suffixes: B rows of the batch, T time, K taps, E or H channels, N states, P real and imaginary part
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from arch.kernels.training import selective_scan, structured_scan
+    from arch.kernels.training import selective_scan
+    from arch.kernels.training.structured import discretisation, structured_scan
 
 
 def selective_forward(args: selective_scan.Forward, first: int, last: int, steps: int) -> None:
@@ -106,6 +108,39 @@ def structured_backward(args: structured_scan.Backward, first: int, last: int) -
         dh_BNH = a_NH.conj() * dh_BNH  # (8)
     args.d_real[rows], args.d_imag[rows] = dh_BNH.real, dh_BNH.imag
     args.sums[: 4 * N] += torch.cat([d_a_NH.real, d_a_NH.imag, d_C_NH.real, d_C_NH.imag])
+
+
+def discretisation_forward(args: discretisation.Forward, first: int, last: int) -> None:
+    """Write what `discretisation.forward_rows` writes."""
+    own = slice(first, last)
+    _, _, a_NH, b_NH = _discrete(args, own)
+    c_NH = 2 * torch.complex(*args.C[..., own]) * b_NH  # (1)
+    args.a[..., own], args.c[..., own] = _both(a_NH), _both(c_NH)
+
+
+def discretisation_backward(args: discretisation.Backward, first: int, last: int) -> None:
+    """Write what `discretisation.backward_rows` writes."""
+    own = slice(first, last)
+    step_H, A_NH, a_NH, b_NH = _discrete(args, own)
+    d_a_NH, d_c_NH = torch.complex(*args.d_a[..., own]), torch.complex(*args.d_c[..., own])
+    args.d_C[..., own] = _both(2 * b_NH.conj() * d_c_NH)  # (2)
+    d_b_NH = 2 * torch.complex(*args.C[..., own]).conj() * d_c_NH
+    d_v_NH = a_NH.conj() * (d_a_NH + d_b_NH / A_NH.conj())  # (3)
+    d_A_NH = step_H * d_v_NH - d_b_NH * (b_NH / A_NH).conj()  # (4)
+    args.d_step_log[own] = step_H * (A_NH.conj() * d_v_NH).real.sum(0)  # (5)
+    args.d_A_log[:, own], args.d_A_imag[:, own] = A_NH.real * d_A_NH.real, d_A_NH.imag
+
+
+def _discrete(args: Any, own: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return Δ (H,), and A, a and b (N, H) of (1) of `discretisation`, for some channels."""
+    step_H, A_NH = args.step_log[own].exp(), torch.complex(-args.A_log[:, own].exp(), args.A_imag[:, own])
+    grown_NH = (step_H * A_NH).expm1()
+    return step_H, A_NH, grown_NH + 1, grown_NH / A_NH
+
+
+def _both(x_NH: Tensor) -> Tensor:
+    """Return real and imaginary part (2, N, H)."""
+    return torch.stack([x_NH.real, x_NH.imag])
 
 
 def _decay(exponent: Tensor, negative: bool) -> Tensor:

@@ -19,12 +19,15 @@ class Part(NamedTuple):
         activation: Function of its numbers.
         heads: Number of heads N, or 0 if the part is not split into heads. `width` is a multiple of it.
         counts: Whether a one follows the numbers of each head.
+        rotates: Whether each pair of adjacent numbers of a head is multiplied by a complex factor of its step. Such a
+            part has heads of even width, no activation, and no ones.
     """
 
     width: int
     activation: Activation = "none"
     heads: int = 0
     counts: bool = False
+    rotates: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import math
 
 from numba import njit
 
-from arch.kernels.cells.state_space import rotated
+from arch.kernels.cells.state_space import rotated, zero_order_hold
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.activation import gelu, sigmoid
 from arch.kernels.simd.matvec import apply, floats
@@ -64,12 +64,8 @@ def _discretise(N, H, weights, kept_at):  # type: ignore[no-untyped-def]
     for n in range(N):
         for unit in range(H):
             at = n * H + unit
-            step, A, A_i = math.exp(step_log[unit]), -math.exp(A_log[at]), float(A_imag[at])
-            scale, angle = math.exp(step * A), step * A_i
-            real, imag = scale * math.cos(angle), scale * math.sin(angle)
-            less = math.expm1(step * A) * math.cos(angle) - 2 * math.sin(angle / 2) ** 2  # Re a - 1
-            size = A * A + A_i * A_i
-            b, b_i = (less * A + imag * A_i) / size, (imag * A - less * A_i) / size
+            step, A = math.exp(float(step_log[unit])), -math.exp(float(A_log[at]))
+            real, imag, b, b_i = zero_order_hold(step, A, float(A_imag[at]))
             kept[at], kept[NH + at] = real, imag
             kept[2 * NH + at] = 2 * (C_both[at] * b - C_both[NH + at] * b_i)
             kept[3 * NH + at] = 2 * (C_both[at] * b_i + C_both[NH + at] * b)

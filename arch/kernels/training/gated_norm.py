@@ -9,7 +9,8 @@ to ·. m are means over the head:
     dx = ρ (dz - m(dz) - z m(dz ⊙ z))            (3)  without m(dz) for an RMS norm
     dg = d(result) ⊙ n ⊙ silu'(g)                (4)  or dx ⊙ y ⊙ silu'(g) if the gate comes first
 
-The backward pass computes μ and ρ again. Without a gate, x is y, and the result is n.
+The backward pass computes μ and ρ again. Without a gate, x is y, and the result is n. A gate that comes last may be σ
+instead of silu.
 """
 
 # Shape suffixes: R rows, C channels of all heads, V channels of a head, G gains: V or C
@@ -33,10 +34,10 @@ from arch.kernels.runtime.launch import (
     sum_rows,
     without_autocast,
 )
-from arch.kernels.simd.activation import silu, silu_slope
+from arch.kernels.simd.activation import sigmoid, silu, silu_slope
 from arch.kernels.simd.matvec import floats, load_if
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
-from arch.kernels.training.layer_norm import EPSILON
+from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.training.layer_norm import EPSILON, add_first
 
 
 class Forward(NamedTuple):
@@ -47,6 +48,7 @@ class Forward(NamedTuple):
         gain, offset: γ (G,), and o (C,) or None for an RMS norm.
         result: Gated values, (R, C), written.
         gates_first: Whether the gate comes before the norm.
+        is_sigmoid: Whether a gate that comes last is σ(g) instead of silu(g).
         C, V, G: Channels of all heads and of one head, and number of gains.
         epsilons: ε in units of `EPSILON`.
     """
@@ -57,6 +59,7 @@ class Forward(NamedTuple):
     offset: Tensor | None
     result: Tensor
     gates_first: bool
+    is_sigmoid: bool
     C: int
     V: int
     G: int
@@ -67,7 +70,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        y, g, gain, offset, gates_first, C, V, G, epsilons: As for `Forward`.
+        y, g, gain, offset, gates_first, is_sigmoid, C, V, G, epsilons: As for `Forward`.
         d_result: Gradient of the result, (R, C).
         d_y, d_g: Gradients of `y` and `g`, (R, C), written. None for a gate that is None.
         sums: Sums (2, C), added to: dγ and do per channel. `sum_rows` sets it for each share.
@@ -82,6 +85,7 @@ class Backward(NamedTuple):
     d_g: Tensor | None
     sums: Tensor | None
     gates_first: bool
+    is_sigmoid: bool
     C: int
     V: int
     G: int
@@ -126,7 +130,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 n = fma(z, load_first(gain, own + v, count), load_if(is_centred, offset, head + v, count))
                 if gates_last:
-                    n = n * silu(load_first(g, at + v, count))
+                    gate = load_first(g, at + v, count)
+                    n = n * (sigmoid(gate) if args.is_sigmoid != 0 else silu(gate))
                 store_first(result, at + v, count, n)  # (1)
 
 
@@ -138,41 +143,52 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     gates_last = args.g != 0 and not gates_first
     y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
     d_result, d_y, d_g, sums = floats(args.d_result), floats(args.d_y), floats(args.d_g), floats(args.sums)
-    per_number = np.float32(1) / np.float32(V)
+    per_number, padded = np.float32(1) / np.float32(V), (V + LANES - 1) // LANES * LANES
+    of_offset = C // V * padded
+    totals = np.zeros(2 * of_offset, np.float32)  # `sums` in whole vectors, which can be read as soon as written
+    z_here, dz_here = np.empty(padded, np.float32), np.empty(padded, np.float32)
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
             mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
             total, product = splat(0.0), splat(0.0)
             for v in range(0, V, LANES):
-                count = V - v
-                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
-                dn = load_first(d_result, at + v, count)
-                if gates_last:
-                    dn = dn * silu(load_first(g, at + v, count))
-                channel = head + v
-                store_first(sums, channel, count, fma(dn, z, load_first(sums, channel, count)))  # (2)
-                store_first(sums, C + channel, count, load_first(sums, C + channel, count) + dn)
-                dz = dn * load_first(gain, own + v, count)
-                total += dz
-                product = fma(dz, z, product)
-            of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
-            along = splat(lane_sum(product) * per_number)
-            for v in range(0, V, LANES):
                 count, gains = V - v, load_first(gain, own + v, V - v)
                 z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
                 dn = load_first(d_result, at + v, count)
                 if gates_last:
                     gate = load_first(g, at + v, count)
+                    share = sigmoid(gate)
                     n = fma(z, gains, load_if(is_centred, offset, head + v, count))
-                    store_first(d_g, at + v, count, dn * n * silu_slope(gate))  # (4)
-                    dn = dn * silu(gate)
-                dx = splat(scale) * (dn * gains - of_mean - along * z)  # (3)
+                    if args.is_sigmoid != 0:
+                        store_first(d_g, at + v, count, dn * n * (share * (splat(1.0) - share)))  # (4)
+                        dn = dn * share
+                    else:
+                        store_first(d_g, at + v, count, dn * n * fma(gate * share, splat(1.0) - share, share))  # (4)
+                        dn = dn * gate * share
+                place = head // V * padded + v
+                store(totals, place, fma(dn, z, load(totals, place)))  # (2)
+                store(totals, of_offset + place, load(totals, of_offset + place) + dn)
+                dz = dn * gains
+                store(z_here, v, z)
+                store(dz_here, v, dz)
+                total += dz
+                product = fma(dz, z, product)
+            of_mean = splat(lane_sum(total) * per_number if is_centred else np.float32(0))
+            along = splat(lane_sum(product) * per_number)
+            for v in range(0, V, LANES):
+                count = V - v
+                dx = splat(scale) * (load(dz_here, v) - of_mean - along * load(z_here, v))  # (3)
                 if gates_first:
                     gate, numbers = load_first(g, at + v, count), load_first(y, at + v, count)
                     store_first(d_g, at + v, count, dx * numbers * silu_slope(gate))  # (4)
                     dx = dx * silu(gate)
                 store_first(d_y, at + v, count, dx)
+    for head in range(0, C, V):
+        for v in range(0, V, LANES):
+            place = head // V * padded + v
+            add_first(sums, head + v, V - v, load(totals, place))
+            add_first(sums, C + head + v, V - v, load(totals, of_offset + place))
 
 
 class Form(NamedTuple):
@@ -181,6 +197,7 @@ class Form(NamedTuple):
     Args:
         heads: Number of heads: each has C / heads channels.
         is_gated, gates_first: Whether there is a gate, and whether it comes before the norm.
+        is_sigmoid: Whether a gate that comes last is σ(g) instead of silu(g).
         is_centred: Whether it is a group norm, with an offset.
         epsilons: ε in units of `EPSILON`.
     """
@@ -188,6 +205,7 @@ class Form(NamedTuple):
     heads: int
     is_gated: bool
     gates_first: bool
+    is_sigmoid: bool
     is_centred: bool
     epsilons: int
 
@@ -199,7 +217,7 @@ class GatedNorm(torch.autograd.Function):
     def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
         (y_RC, gain_G, g_RC, offset_C), o_RC = _all(form, inputs), torch.empty_like(inputs[0])
         R, C = y_RC.shape
-        sizes = (form.gates_first, C, C // form.heads, len(gain_G), form.epsilons)
+        sizes = (form.gates_first, form.is_sigmoid, C, C // form.heads, len(gain_G), form.epsilons)
         run_rows(forward_rows, Forward(y_RC, g_RC, gain_G, offset_C, o_RC, *sizes), R, R * C)
         ctx.reference, ctx.form, ctx.sizes = reference, form, sizes
         ctx.save_for_backward(*inputs)

@@ -17,6 +17,7 @@ from tests.arch.kernels import (
     test_block,
     test_matrix_memory,
     test_projection,
+    test_stabilised_gates,
     test_state_space,
     test_stream,
     test_streaming,
@@ -78,9 +79,18 @@ FAULTS = [
     Fault("training.selective_scan", "fma(-least, dh, before)", "dh", "mamba"),
     Fault("training.selective_scan", "fma(-least, dh, before)", "before", "mamba:states=17,negative=True"),
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
-    Fault("training.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
+    Fault("training.structured.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
+    Fault("training.structured.discretisation", "step * dv - db_A * back", "step * dv", "s4d"),
+    Fault(
+        "training.heads.stabilised_gates",
+        "through_f + (dm - of_input), through_i",
+        "through_f + dm, through_i",
+        "stabilised gates",
+    ),
     Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
+    Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
+    Fault("training.gated_norm", "(share * (splat(1.0) - share))", "share", "sigmoid gate"),
     Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
     Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]
@@ -173,6 +183,12 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_state_space.compare(fault.spec, 2, 21, 12)
         elif fault.spec == "projection":
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
+        elif fault.spec == "stabilised gates":
+            test_stabilised_gates.test_gates_and_gradients_equal_the_equations((9, 40, 2))
+        elif fault.spec == "sigmoid gate":
+            test_matrix_memory.test_norms_of_heads_equal_the_equations((2, 5, 3, 17), "group", "sigmoid")
+        elif fault.spec == "rotating projection":
+            test_projection.test_parts_and_gradients_equal_the_equations("rotating", True, (3, 50, 28))
         elif fault.spec == "matrix memory":
             test_matrix_memory.test_reads_and_gradients_equal_the_equations("head replaced scaled", (3, 20, 2, 16, 16))
         else:

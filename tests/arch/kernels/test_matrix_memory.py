@@ -201,7 +201,7 @@ def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[i
     agree(kernel.backward_rows, plain.backward, backward, share, written)
 
 
-@pytest.mark.parametrize("gate", ["none", "first", "last"])
+@pytest.mark.parametrize("gate", ["none", "first", "last", "sigmoid"])
 @pytest.mark.parametrize("kind", ["group", "rms", "rms of shared gain"])
 @pytest.mark.parametrize("sizes", [(1, 2, 1, 3), (2, 5, 3, 17), (9, 8, 2, 40)], ids=str)
 def test_norms_of_heads_equal_the_equations(sizes: tuple[int, int, int, int], kind: str, gate: str) -> None:
@@ -214,7 +214,8 @@ def test_norms_of_heads_equal_the_equations(sizes: tuple[int, int, int, int], ki
         chosen: Any = backend
         if gate != "none":
             centre = offset if kind == "group" else None
-            result_BTC = gated_norm(y, g, gain, centre, gates_first=gate == "first", backend=chosen)
+            function: Any = "sigmoid" if gate == "sigmoid" else "silu"
+            result_BTC = gated_norm(y, g, gain, centre, gates_first=gate == "first", gate=function, backend=chosen)
         elif kind == "group":
             result_BTC = group_norm(y, gain, offset, epsilons=1000, backend=chosen)
         else:

@@ -30,8 +30,10 @@ FORMS = {
         Part(2, "none", 2),
         Part(17, "sigmoid"),
     ),
+    "rotating": (Part(9), Part(36, heads=2, rotates=True), Part(4, "sigmoid"), Part(18, heads=1, rotates=True)),
 }
-"""Parts narrower and wider than vectors, with and without heads, ones and activations, up to the largest number."""
+"""Parts narrower and wider than vectors, with and without heads, ones, rotations and activations, up to the largest
+number."""
 SIZES = [(1, 1, 1), (2, 5, 19), (3, 50, 28)]
 """Batch, steps and input width."""
 
@@ -43,10 +45,23 @@ def drawn(name: str, sizes: tuple[int, int, int], *, bias: bool) -> list[Tensor]
     return [torch.randn(shape, generator=generator) for shape in shapes[: 2 + bias]]
 
 
+def factors(name: str, steps: int) -> Tensor | None:
+    """Return complex factors (R, T, J) of the parts that rotate, or None if there are none."""
+    widths = [part.shape[-1] for part in FORMS[name] if part.rotates]
+    if not widths:
+        return None
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(len(widths), steps, widths[0] // 2, dtype=torch.complex64, generator=generator)
+
+
 def results(name: str, given: list[Tensor], backend: Any, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """Return the parts, and the gradients of all inputs of a weighted sum of the parts."""
     own = [tensor.to(dtype).detach().requires_grad_() for tensor in given]
-    found = project(own[0], own[1], own[2] if len(own) > 2 else None, FORMS[name], backend=backend)
+    rotary_RTJ = factors(name, given[0].shape[1])
+    if rotary_RTJ is not None and dtype is torch.float64:
+        rotary_RTJ = rotary_RTJ.to(torch.complex128)
+    bias = own[2] if len(own) > 2 else None
+    found = project(own[0], own[1], bias, FORMS[name], rotary_RTJ=rotary_RTJ, backend=backend)
     generator = torch.Generator().manual_seed(1)
     sees = [torch.randn(tensor.shape, generator=generator).to(dtype) for tensor in found]
     return [tensor.detach().float() for tensor in (*found, *torch.autograd.grad(found, own, sees))]
@@ -73,11 +88,11 @@ def test_the_equations_are_those_of_torch() -> None:
 
 
 def test_inputs_in_any_layout_stay_unchanged() -> None:
-    given = drawn("split", (4, 6, 19), bias=True)
+    given = drawn("rotating", (4, 6, 19), bias=True)
     strided = [given[0].transpose(0, 1).contiguous().transpose(0, 1), given[1].T.contiguous().T, given[2]]
     before = [tensor.clone() for tensor in strided]
     assert not strided[0].is_contiguous()
-    assert_same(results("split", strided, "fused"), results("split", given, "fused"))
+    assert_same(results("rotating", strided, "fused"), results("rotating", given, "fused"))
     assert all(torch.equal(*pair) for pair in zip(before, strided, strict=True))
 
 
@@ -113,6 +128,12 @@ def test_large_inputs_saturate() -> None:
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-30)
 
 
+def test_rotations_that_fit_no_part_are_refused() -> None:
+    x_BTD, W_PD = drawn("rotating", (2, 5, 19), bias=False)
+    with pytest.raises(ValueError, match="the kernel needs a tensor of shape"):
+        project(x_BTD, W_PD, None, FORMS["rotating"], rotary_RTJ=factors("rotating", 4), backend="fused")
+
+
 @pytest.mark.parametrize("share", [(0, 70), (8, 70), (64, 67)], ids=str)
 @pytest.mark.parametrize("name", FORMS)
 def test_kernels_write_what_their_plain_versions_write(name: str, share: tuple[int, int]) -> None:
@@ -120,21 +141,18 @@ def test_kernels_write_what_their_plain_versions_write(name: str, share: tuple[i
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     R, D, P = 70, 19, sum(part.width for part in parts)
     blocks = [max(part.heads, 1) for part in parts]
-    rows = [
-        (many, part.width // many, part.counts, kernel.CODES[part.activation])
-        for part, many in zip(parts, blocks, strict=True)
-    ]
-    form, absent = torch.tensor(rows, dtype=torch.int64), [None] * (MAX_PARTS - len(parts))
+    form, absent = kernel.form_of(tuple(parts)), [None] * (MAX_PARTS - len(parts))
     results = [draw(R, part.width + many * part.counts) for part, many in zip(parts, blocks, strict=True)]
     names = [f"_{place}" for place in range(len(parts))]
-    x, W = draw(R, D), draw(P, D)
-    forward = kernel.Forward._make([x, W, draw(P), form, *results, *absent, D, P, len(parts)])
+    x, W, T, rotary_RTJ = draw(R, D), draw(P, D), 14, factors(name, 14)
+    rotary = None if rotary_RTJ is None else torch.view_as_real(rotary_RTJ)
+    forward = kernel.Forward._make([x, W, draw(P), form, rotary, *results, *absent, T, D, P, len(parts)])
     agree(kernel.forward_rows, plain.forward, forward, share, " ".join(f"r{name}" for name in names))
     plain.forward(forward, 0, R)
     gradients, sums = [draw(*r.shape) for r in results], torch.zeros(whole_tiles(D) + 1, panels_of(P) * LANES)
     activated = [None if part.activation == "none" else r for part, r in zip(parts, results, strict=True)]
-    given = (x, W, form, *activated, *absent, *gradients, *absent)
-    backward = kernel.Backward._make([*given, draw(R, D), sums, D, P, len(parts)])
+    given = (x, W, form, rotary, *activated, *absent, *gradients, *absent)
+    backward = kernel.Backward._make([*given, draw(R, D), sums, T, D, P, len(parts)])
     agree(kernel.backward_rows, plain.backward, backward, share, "d_x sums")
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from arch.kernels.reference import state_space as plain
-from arch.kernels.training import selective_scan, structured_scan
+from arch.kernels.training import selective_scan
 from arch.kernels.training.selective_scan import CHUNK
+from arch.kernels.training.structured import discretisation, structured_scan
 from tests.arch.kernels.test_reference import agree, random, selected
 
 
@@ -68,3 +69,17 @@ def test_structured_scan(shape: Shape) -> None:
     backward = selected(structured_scan.Backward, values | {"stored": begin.stored})
     written = "d_real d_imag d_x sums"
     agree(structured_scan.backward_rows, plain.structured_backward, backward, (share[0], share[1]), written)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_discretisation(shape: Shape) -> None:
+    """Compare a share of the channels."""
+    draw, H, N, share = random(4), shape.E, shape.N, (shape.E // 3, shape.E)
+    values: dict[str, Any] = {name: draw(2, N, H) for name in ("C", "a", "c", "d_a", "d_c", "d_C")}
+    values |= {name: draw(N, H) for name in ("A_log", "A_imag", "d_A_log", "d_A_imag")}
+    values |= {"step_log": draw(H), "d_step_log": draw(H), "H": H, "N": N}
+    forward = selected(discretisation.Forward, values)
+    agree(discretisation.forward_rows, plain.discretisation_forward, forward, share, "a c")
+    backward = selected(discretisation.Backward, values)
+    written = "d_step_log d_A_log d_A_imag d_C"
+    agree(discretisation.backward_rows, plain.discretisation_backward, backward, share, written)

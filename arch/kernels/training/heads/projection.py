@@ -2,14 +2,14 @@
 
 d· is the derivative of the loss with respect to ·. The slope of each activation follows from its result r:
 
-    dp = dr ⊙ slope,  slope = 1,  r (1 - r)  or  min(r, 1)       (3)  none, σ, φ
+    dp = dr ⊙ slope,  slope = 1,  r (1 - r)  or  min(r, 1)       (3)  none, σ, φ; dr rotates back if the part rotates
     dx = Wᵀ dp,  dW = Σ dp xᵀ,  db = Σ dp                        (4)  the sums are over the rows
 
 A block of rows passes through the product, the activations and the split while it is in the cache. So does its
 gradient, which is read part by part. No array holds all parts, and nothing is copied into the order of the parts.
 """
 
-# Shape suffixes: R rows, D input width, P rows of W, B batch, T time, M sums
+# Shape suffixes: R rows, D input width, P rows of W, B batch, T time, M sums, S parts that rotate, J pairs of a head
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats, integers
 from arch.kernels.simd.vector import LANES, larger, load, load_first, smaller, splat, store, store_first
 from arch.kernels.training.chunked import stride_of
+from arch.kernels.training.qkv import rotated
 from arch.kernels.training.residual_mlp import add_product, whole_tiles
 
 ROWS_AT_ONCE = 64
@@ -44,8 +45,9 @@ ROWS_AT_ONCE = 64
 SIGMOID, FEATURE = 1, 2
 CODES = {"none": 0, "sigmoid": SIGMOID, "feature": FEATURE}
 """Numbers of the activations, as the kernels read them."""
-FIELDS = 4
-"""Numbers that describe a part: blocks, numbers per block, whether a one follows each block, and its activation."""
+FIELDS = 5
+"""Numbers that describe a part: blocks, numbers per block, whether a one follows each block, its activation, and its
+number among the parts that rotate, from 1 on, or 0 if it does not rotate."""
 
 
 class Forward(NamedTuple):
@@ -54,20 +56,23 @@ class Forward(NamedTuple):
     Args:
         x, W, b: Inputs (R, D), weights (P, D), and biases (P,) or None.
         form: Description of each part, int64 (parts, `FIELDS`).
+        rotary: Real and imaginary parts of the factors of the parts that rotate, (S, T, J, 2), or None.
         r_0, r_1, r_2, r_3, r_4: Results of each part, written, or None. A row has `blocks` times its numbers, each
             block with a one if it follows.
-        D, P, parts: Input width, rows of W, and number of parts.
+        T, D, P, parts: Steps, input width, rows of W, and number of parts. Row number R belongs to step R modulo T.
     """
 
     x: Tensor
     W: Tensor
     b: Tensor | None
     form: Tensor
+    rotary: Tensor | None
     r_0: Tensor
     r_1: Tensor | None
     r_2: Tensor | None
     r_3: Tensor | None
     r_4: Tensor | None
+    T: int
     D: int
     P: int
     parts: int
@@ -77,7 +82,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        x, W, form, D, P, parts: As for `Forward`.
+        x, W, form, rotary, T, D, P, parts: As for `Forward`.
         r_0, r_1, r_2, r_3, r_4: As for `Forward`, or None for a part without activation.
         d_0, d_1, d_2, d_3, d_4: Gradients of the results, or None.
         d_x: Gradient of the inputs (R, D), written, or None if it is not needed.
@@ -88,6 +93,7 @@ class Backward(NamedTuple):
     x: Tensor
     W: Tensor
     form: Tensor
+    rotary: Tensor | None
     r_0: Tensor | None
     r_1: Tensor | None
     r_2: Tensor | None
@@ -100,6 +106,7 @@ class Backward(NamedTuple):
     d_4: Tensor | None
     d_x: Tensor | None
     sums: Tensor | None
+    T: int
     D: int
     P: int
     parts: int
@@ -133,7 +140,7 @@ def _slope(code, r):  # type: ignore[no-untyped-def]
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last`, for the `Forward` at the address `record`."""
     args = arguments_at(record, Forward)
-    D, P, parts = args.D, args.P, args.parts
+    T, D, P, parts, rotary = args.T, args.D, args.P, args.parts, floats(args.rotary)
     x, b, form = floats(args.x), floats(args.b), integers(args.form, parts * FIELDS)
     panels = panels_of(P)
     stride = stride_of(panels)
@@ -144,15 +151,18 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         multiply(p, 0, stride, x, begin * D, D, packed_W, D, rows, panels)  # (1)
         for part in range(parts):
             r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
-            blocks, numbers, counts, code = form[4 * part], form[4 * part + 1], form[4 * part + 2], form[4 * part + 3]
+            blocks, numbers, counts, code, turns = form[FIELDS * part : FIELDS * (part + 1)]
             apart = numbers + counts
             for row in range(rows):
+                factors = ((turns - 1) * T + (begin + row) % T) * numbers
                 for block in range(blocks):
                     at, to = column + block * numbers, ((begin + row) * blocks + block) * apart
                     for unit in range(0, numbers, LANES):
                         value = load(p, row * stride + at + unit)
                         if args.b != 0:
                             value += load_first(b, at + unit, numbers - unit)
+                        if turns != 0:
+                            value = rotated(value, load_first(rotary, factors + unit, numbers - unit), splat(1.0))
                         store_first(r, to + unit, numbers - unit, _activated(code, value))  # (2)
                     if counts != 0:
                         r[to + numbers] = np.float32(1)
@@ -163,7 +173,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_x`, and add to `sums`, for rows `first` to `last`. The `Backward` is at the address `record`."""
     args = arguments_at(record, Backward)
-    D, P, parts = args.D, args.P, args.parts
+    T, D, P, parts, rotary = args.T, args.D, args.P, args.parts, floats(args.rotary)
     x, form, d_x, sums = floats(args.x), integers(args.form, parts * FIELDS), floats(args.d_x), floats(args.sums)
     panels, narrow, tall = panels_of(P), panels_of(D) * LANES, whole_tiles(D)
     width, stride = panels * LANES, stride_of(panels)
@@ -175,14 +185,17 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         for part in range(parts):
             r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
             d_r = floats(_chosen(part, args.d_0, args.d_1, args.d_2, args.d_3, args.d_4))
-            blocks, numbers, counts, code = form[4 * part], form[4 * part + 1], form[4 * part + 2], form[4 * part + 3]
+            blocks, numbers, counts, code, turns = form[FIELDS * part : FIELDS * (part + 1)]
             apart = numbers + counts
             for row in range(rows):
+                factors = ((turns - 1) * T + (begin + row) % T) * numbers
                 for block in range(blocks):
                     to, at = row * stride + column + block * numbers, ((begin + row) * blocks + block) * apart
                     for unit in range(0, numbers, LANES):
                         count = numbers - unit
                         value = load_first(d_r, at + unit, count)
+                        if turns != 0:
+                            value = rotated(value, load_first(rotary, factors + unit, count), splat(-1.0))  # (3)
                         if code != 0:
                             value = value * _slope(code, load_first(r, at + unit, count))  # (3)
                         store_first(dp, to + unit, count, value)
@@ -207,14 +220,16 @@ class Projection(torch.autograd.Function):
     """The map from x (B, T, D), W (P, D) and b (P,), if there is one, to the parts."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, parts: tuple[Part, ...], *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, reference: Reference, parts: tuple[Part, ...], rotary: Tensor | None, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
         x_BTD, W_PD, *bias = inputs
         P, D = W_PD.shape
         results = [x_BTD.new_empty(*x_BTD.shape[:2], *part.shape) for part in parts]
-        given = (x_BTD, W_PD, bias[0] if bias else None, _form(parts))
-        arguments = Forward._make([*given, *_padded(results), D, P, len(parts)])
+        given = (x_BTD, W_PD, bias[0] if bias else None, form_of(parts), rotary)
+        arguments = Forward._make([*given, *_padded(results), x_BTD.shape[1], D, P, len(parts)])
         run_rows(forward_rows, arguments, x_BTD.shape[0] * x_BTD.shape[1], x_BTD.numel() * P // TILED, ROWS_AT_ONCE)
-        ctx.reference, ctx.parts, ctx.inputs = reference, parts, len(inputs)
+        ctx.reference, ctx.parts, ctx.rotary, ctx.inputs = reference, parts, rotary, len(inputs)
         activated = (None if part.activation == "none" else r for part, r in zip(parts, results, strict=True))
         ctx.save_for_backward(*inputs, *activated)
         return tuple(results)
@@ -225,23 +240,26 @@ class Projection(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, results = saved[: ctx.inputs], saved[ctx.inputs :]
         if needs_reference(*gradients):
-            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
+            return None, None, None, *reference_gradients(ctx.reference, inputs, gradients)
         (x_BTD, W_PD, *bias), parts = inputs, ctx.parts
         (P, D), tall = W_PD.shape, int(whole_tiles(W_PD.shape[1]))
-        d_x_BTD = x_BTD.new_empty(x_BTD.shape) if ctx.needs_input_grad[2] else None
-        given = (x_BTD, W_PD, _form(parts), *_padded(results), *_padded(gradients))
-        arguments = Backward._make([*given, d_x_BTD, None, D, P, len(parts)])
+        d_x_BTD = x_BTD.new_empty(x_BTD.shape) if ctx.needs_input_grad[3] else None
+        given = (x_BTD, W_PD, form_of(parts), ctx.rotary, *_padded(results), *_padded(gradients))
+        arguments = Backward._make([*given, d_x_BTD, None, x_BTD.shape[1], D, P, len(parts)])
         rows, work = x_BTD.shape[0] * x_BTD.shape[1], 2 * x_BTD.numel() * P // TILED
         sums_MP = sum_rows(backward_rows, arguments, rows, work, (tall + 1, panels_of(P) * LANES))
-        return None, None, d_x_BTD, sums_MP[:D, :P].T, *([sums_MP[tall, :P]] if bias else [])
+        return None, None, None, d_x_BTD, sums_MP[:D, :P].T, *([sums_MP[tall, :P]] if bias else [])
 
 
 @lru_cache(maxsize=128)
-def _form(parts: tuple[Part, ...]) -> Tensor:
+def form_of(parts: tuple[Part, ...]) -> Tensor:
     """Return the description of the parts that the kernels read, int64 (parts, `FIELDS`)."""
-    rows = [
-        (blocks := max(part.heads, 1), part.width // blocks, int(part.counts), CODES[part.activation]) for part in parts
-    ]
+    rows, turns = [], 0
+    for part in parts:
+        assert not part.rotates or (part.activation == "none" and not part.counts)
+        blocks, turns = max(part.heads, 1), turns + part.rotates
+        numbers = part.width // blocks
+        rows.append((blocks, numbers, int(part.counts), CODES[part.activation], turns if part.rotates else 0))
     return torch.tensor(rows, dtype=torch.int64, device="cpu")
 
 
@@ -251,15 +269,22 @@ def _padded(tensors: Any) -> list[Tensor | None]:
 
 
 def project(
-    reference: Reference, parts: tuple[Part, ...], x_BTD: Tensor, W_PD: Tensor, b_P: Tensor | None
+    reference: Reference,
+    parts: tuple[Part, ...],
+    rotary_STJ: Tensor | None,
+    x_BTD: Tensor,
+    W_PD: Tensor,
+    b_P: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Return the parts, by `Projection`.
 
     Args:
         reference: Function of the inputs that computes the same results in plain torch, for second derivatives.
         parts: The parts.
+        rotary_STJ: Complex factors of the parts that rotate, or None if there are none.
         x_BTD, W_PD, b_P: Inputs, weights, and biases or None.
     """
     given = (x_BTD, W_PD) if b_P is None else (x_BTD, W_PD, b_P)
-    results: tuple[Tensor, ...] = Projection.apply(reference, parts, *given)  # type: ignore[no-untyped-call]
+    rotary = None if rotary_STJ is None else torch.view_as_real(rotary_STJ)
+    results: tuple[Tensor, ...] = Projection.apply(reference, parts, rotary, *given)  # type: ignore[no-untyped-call]
     return results
