@@ -3,10 +3,11 @@
     python -m tests.perf.registry [--rounds 15] [--params 20000] [--write docs/performance.md]
 
 Every architecture has two layers, one channel in and one number out. A training step is a forward and a backward pass
-of 32 sequences of 128 steps, on one thread. The architectures take turns, so that a slow phase of the machine meets all
-of them. Each ratio is the median over the rounds, with the quartiles. The equations are those of `backend=reference`.
-The growth is the time of a training step of four sequences of 4,096 steps, divided by eight times that of 512 steps:
-1 if the cost is linear in the length. The step of a stream is the median inside a compiled loop. Use a quiet machine.
+of 32 sequences of 128 steps, on one thread, which keeps freed memory and flushes denormal numbers as the workers of a
+run do. The architectures take turns, so that a slow phase of the machine meets all of them. Each ratio is the median
+over the rounds, with the quartiles. The equations are those of `backend=reference`. The growth is the time of a
+training step of four sequences of 4,096 steps, divided by eight times that of 512 steps: 1 if the cost is linear in the
+length. The step of a stream is the median inside a compiled loop. Use a quiet machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 import arch
 from arch import SequenceModel, state_bytes
+from bench.machine.allocator import keep_freed_memory
 
 BATCH, LENGTH, DEPTH = 32, 128, 2
 SHORT, LONG, FEW = 512, 4096, 4
@@ -127,7 +129,9 @@ def main() -> None:
     parser.add_argument("--params", type=int, default=20_000, help="parameters per model (default: %(default)s)")
     parser.add_argument("--write", type=Path, help=f"page whose section `{HEADING}` is replaced")
     given = parser.parse_args()
+    keep_freed_memory()  # as the workers of a run do
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     table = measure(given.rounds, given.params)
     text = "\n".join(table)
     print(text)
@@ -136,10 +140,10 @@ def main() -> None:
         command = "python -m tests.perf.registry --write docs/performance.md"
         section = (
             f"{HEADING}\n\nFrom one run of `{command}` on {processor()}:\n"
-            f"{given.params:,} parameters, {DEPTH} layers, one thread. A training step has {BATCH} sequences of\n"
-            f"{LENGTH} steps. The ratios are medians with quartiles. The growth is the time of {LONG:,} steps,\n"
-            f"divided by {LONG // SHORT} times that of {SHORT} steps. State is that of one stream after\n"
-            f"{LENGTH} steps.\n\n"
+            f"{given.params:,} parameters, {DEPTH} layers, one thread, which keeps freed memory and flushes denormal\n"
+            f"numbers as the workers of a run do. A training step has {BATCH} sequences of {LENGTH} steps. The\n"
+            f"ratios are medians with quartiles. The growth is the time of {LONG:,} steps, divided by\n"
+            f"{LONG // SHORT} times that of {SHORT} steps. State is that of one stream after {LENGTH} steps.\n\n"
             f"{text}\n\n"
         )
         found = re.search(rf"{re.escape(HEADING)}\n.*?(?=^## )", page, flags=re.DOTALL | re.MULTILINE)
