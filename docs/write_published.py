@@ -26,6 +26,8 @@ HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "published.md"
 RESULTS = HOME / "docs" / "published.json"
 OWN_STUDY = "seed"
+FAILED = ("crashed", "timeout", "out_of_memory")
+"""Statuses of records that do not replace an older record of their case."""
 
 Results = dict[str, Any]
 """The results of one plan: `runs` is a list of runs, `cases` the number of measured and of planned cases, and `claims`
@@ -37,8 +39,8 @@ INTRODUCTION = """\
 <!-- Written by docs/write_published.py from stored runs; run it again instead of editing this page. -->
 
 A benchmark earns trust by agreeing with results that others obtained, or by showing why not. Each plan below repeats a
-published experiment. This page has the published values beside ours, as `docs/write_published.py` found them in stored
-runs. To repeat one:
+published experiment. This page shows the published values, which the plans state, beside those of stored runs. To
+repeat an experiment:
 
 ```text
 carousel run published/householders --store runs
@@ -47,12 +49,12 @@ python docs/write_published.py runs
 
 A value of ours is a mean over seeds with its 95% interval. The interval covers the seeds and the test sets.
 
-- *reproduced*: our mean lies within the bounds, or our interval overlaps the published one.
-- *not reproduced*: neither is true. The remarks say what was tried.
+- *reproduced*: our mean lies within the bounds, or our interval overlaps that of the source, if it reports one.
+- *not reproduced*: neither is true. The remarks say what was tried, if anything was.
 - *undecided*: models were still learning when the training ended, and more steps could change the verdict.
 - *depends on …*: the claim holds in some conditions and not in others.
 - *not comparable*: both values are known, but a difference of protocol forbids a verdict.
-- *not measured*: no case was run.
+- *not measured*: no case has a value. A number of sequences exists only for seeds that solve the task.
 
 ± gives the tolerance that a plan states for a published value.
 
@@ -127,7 +129,11 @@ def newest_records(keys: set[str], stores: Sequence[Path]) -> dict[str, tuple[Re
         if keys.isdisjoint(case.key for case in file.cases):
             continue
         records, _ = run.read()
-        found |= {key: (record, file) for key, record in records.items() if key in keys}
+        found |= {
+            key: (record, file)
+            for key, record in records.items()
+            if key in keys and (key not in found or record.status not in FAILED)
+        }
     return found
 
 

@@ -16,6 +16,7 @@ A reply `{"error": …}` says in one line why a request failed. The driver ends 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import queue
@@ -145,10 +146,18 @@ def plugins_of(documents: Sequence[Document]) -> tuple[Plugin, ...]:
     )
 
 
+@functools.cache
+def _code() -> str:
+    """Return the digest of the code as it is at the first call, so that workers notice a later edit."""
+    from bench.machine.provenance import code_digest
+
+    return code_digest()
+
+
 def describe(request: Document) -> Document:
     """Return what a plan is in this version: its cases, the environment and the identity of the code."""
     from bench.machine.environment import environment
-    from bench.machine.provenance import checkout, code_digest
+    from bench.machine.provenance import checkout
     from bench.plans.grid import cases
     from bench.plans.plan import Plan
     from bench.plugins.loader import install
@@ -159,7 +168,7 @@ def describe(request: Document) -> Document:
     return {
         "cases": [case.model_dump(mode="json") for case in planned],
         "environment": environment(request["device"]).model_dump(mode="json"),
-        "code": code_digest(),
+        "code": _code(),
         "commit": commit.commit,
         "modified": commit.modified,
     }
@@ -189,10 +198,8 @@ class _Replies:
 
 
 def _run(request: Document, replies: _Replies) -> None:
-    from bench.machine.provenance import code_digest
-
     jobs = [job_of(document) for document in request["jobs"]]
-    with LocalExecutor(request["workers"], memory_bytes=request["memory_bytes"], code=code_digest()) as executor:
+    with LocalExecutor(request["workers"], memory_bytes=request["memory_bytes"], code=_code()) as executor:
         results = executor.run(jobs, timeout=request["timeout"], fresh=request["fresh"], events=replies)
         for result in results:
             index = next(index for index, job in enumerate(jobs) if job is result.job)

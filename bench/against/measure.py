@@ -106,7 +106,7 @@ def measure_in_turns(request: Request, settings: Settings, console: Console, *, 
             progress.__exit__(None, None, None)
             _print_interrupted(sides, console)
             raise
-    base, new = (_finish(side, store) for side in sides)
+        base, new = (_finish(side, store) for side in sides)
     return base, new
 
 

@@ -4,7 +4,7 @@
     a folder with the five packages                               that folder, run by this Python
     anything else                                                 a git revision, checked out into a temporary folder
 
-A temporary folder is removed at the end, whatever happens in between.
+A temporary folder is removed at the end, also after an error, Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -115,16 +115,17 @@ def _commit(revision: str, home: Path) -> str:
 @contextlib.contextmanager
 def _worktree(revision: str, commit: str, home: Path) -> Iterator[Path]:
     """Check out a commit into a temporary folder, yield the folder of its packages, and remove it."""
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix="carousel-against-"))
-    except OSError as error:
-        raise UsageError(
-            f"--against {revision}: cannot create a temporary folder: {error.strerror}; set TMPDIR to a folder with "
-            "space"
-        ) from None
-    tree = scratch / "tree"
     previous = signal.signal(signal.SIGTERM, _interrupt)  # otherwise a cancelled job would leave the folder behind
+    scratch: Path | None = None
     try:
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="carousel-against-"))
+        except OSError as error:
+            raise UsageError(
+                f"--against {revision}: cannot create a temporary folder: {error.strerror}; set TMPDIR to a folder "
+                "with space"
+            ) from None
+        tree = scratch / "tree"
         added = _git(home, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         if added.returncode:
             reason = _last_line(added.stderr) or f"git ended with exit code {added.returncode}"
@@ -138,10 +139,17 @@ def _worktree(revision: str, commit: str, home: Path) -> Iterator[Path]:
         _copy_kernels(home, folder)
         yield folder
     finally:
-        _git(home, "worktree", "remove", "--force", str(tree))
-        shutil.rmtree(scratch, ignore_errors=True)
-        _git(home, "worktree", "prune")
+        if scratch is not None:
+            _remove(home, scratch)
         signal.signal(signal.SIGTERM, previous)
+
+
+def _remove(home: Path, scratch: Path) -> None:
+    """Remove a temporary folder and the worktree in it."""
+    removed = _git(home, "worktree", "remove", "--force", str(scratch / "tree"))
+    shutil.rmtree(scratch, ignore_errors=True)
+    if removed.returncode:  # pruning also forgets other worktrees whose folders are missing
+        _git(home, "worktree", "prune")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -144,6 +144,11 @@ class Claim(Strict):
             raise ValueError(
                 "a claim needs at_least, at_most or both, published with a tolerance, or not_comparable with a reason"
             )
+        if self.published is not None and self.tolerance is not None:
+            ends = (self.published - self.tolerance, self.published + self.tolerance)
+            given = (self.at_least, self.at_most)
+            if any(bound is None or abs(bound - end) > ROUNDING for bound, end in zip(given, ends, strict=True)):
+                raise ValueError("a tolerance gives both bounds; omit at_least and at_most, or omit tolerance")
         if self.published is None and (self.spread is not None or self.tolerance is not None):
             raise ValueError("spread and tolerance belong to a published value; add published, or omit them")
         return self
@@ -170,7 +175,8 @@ class Claim(Strict):
     def range(self) -> tuple[float, float]:
         """The lowest and the highest possible value.
 
-        The range is 0 to 1 for shares and -∞ to 1 for R². All other quantities and all comparisons are unbounded.
+        The range is 0 to 1 for shares, -∞ to 1 for R², and 0 to ∞ for numbers of sequences. All other quantities and
+        all comparisons are unbounded.
         """
         quantity = self.quantity
         unit = METRICS[quantity.metric].unit if quantity.metric is not None else ""
@@ -179,6 +185,8 @@ class Claim(Strict):
         is_score = quantity.curve in ("fit_score", "validation_score") or unit.startswith("share")
         if is_score or quantity.training is not None:
             return 0.0, 1.0
+        if quantity.metric == "sequences_until_solved":
+            return 0.0, inf
         return -inf, 1.0 if unit == "R²" else inf
 
     @property

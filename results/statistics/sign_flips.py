@@ -11,8 +11,8 @@ of pairs of a comparison.
 If the versions do not differ, exchanging the two processes of a pair only changes the sign of its d. So the p-value of
 a comparison is the share of sign assignments whose T is at least the observed one. The signs of a pair are changed in
 all comparisons together, and the step-down procedure of Westfall & Young (1993) corrects for their number; see
-`permutation.py`. The order of the two processes is drawn at random. Therefore the test hardly depends on how the speed
-of the machine changes over time.
+`permutation.py`. The order of the two processes is drawn at random for every second pair, and the next pair has the
+other order. So a steady change of the machine's speed cancels. A change that repeats every two pairs does not.
 
 The interval is that of the signed-rank test (Hollander & Wolfe 1999, section 3.3): order statistics of the averages of
 two d. It assumes that the noise of d is symmetric, as it is if both processes have the same noise.

@@ -62,7 +62,7 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
 
 def strategies_explained(groups: Iterable[Group]) -> str:
     """Return a sentence for the caption that explains the lines of partial strategies, or "" if no panel has one."""
-    has_strategy = any(reference.strategies for group in groups if (reference := group.reference()) is not None)
+    has_strategy = any(strategy_scores(reference) for group in groups if (reference := group.reference()) is not None)
     return STRATEGIES_EXPLAINED if has_strategy else ""
 
 

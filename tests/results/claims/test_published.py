@@ -104,3 +104,10 @@ def test_the_share_of_seeds_that_solve_a_task_has_the_interval_of_a_share() -> N
     assert share.range == (0.0, 1.0)
     with pytest.raises(ValidationError, match="exactly one of metric, curve, training and model; given: metric='acc"):
         published(quantity={"metric": "accuracy", "training": "solved"})
+
+
+def test_bounds_that_contradict_the_tolerance_are_refused() -> None:
+    assert published(at_least=0.88, at_most=0.92) == published()
+    with pytest.raises(ValidationError, match="a tolerance gives both bounds; omit at_least and at_most"):
+        published(at_least=0.5)
+    assert published(tolerance=None, at_most=0.95).rule == "at most 0.95"
