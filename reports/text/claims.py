@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from reports.format import numbers
 from results import AGAINST_PREFIX, DEFAULT_OPTION, Claim, Entry, Finding, Protocol, Record, RunFile, judge
@@ -180,13 +180,16 @@ def _value(finding: Finding, claim: Claim) -> str:
 def _number(value: float, claim: Claim) -> str:
     """Format a value with three decimals, or without decimals if its magnitude is at least 100.
 
-    From a magnitude of 100, whole numbers keep all digits, and other values have three significant digits. Below 100,
-    up to `MAX_DECIMALS` decimals are used if rounding to three decimals moves the value across a bound.
+    Numbers of sequences have no decimals. From a magnitude of 100, whole numbers keep all digits, and other values have
+    three significant digits. Below 100, up to `MAX_DECIMALS` decimals are used if rounding to three decimals moves the
+    value across a bound.
     """
     if value == int(value) and abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 100:
         return numbers.significant(value)
+    if claim.range == (0.0, inf):
+        return f"{value:z.0f}"
     decimals = 3
     while decimals < MAX_DECIMALS and claim.holds(round(value, decimals)) != claim.holds(value):
         decimals += 1

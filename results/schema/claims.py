@@ -195,14 +195,14 @@ class Claim(Strict):
         if self.not_comparable:
             return ""
         if self.published is not None and self.tolerance is not None:
-            return f"{self.published:g} ± {self.tolerance:g}, as published"
+            return f"{self.published:,.10g} ± {self.tolerance:,.10g}, as published"
         if self.at_least is None:
-            return f"at most {self.at_most:g}"
+            return f"at most {self.at_most:,.10g}"
         if self.at_most is None:
-            return f"at least {self.at_least:g}"
+            return f"at least {self.at_least:,.10g}"
         if self.at_least == self.at_most:
             return f"exactly {self.at_least:,.10g}"
-        return f"between {self.at_least:g} and {self.at_most:g}"
+        return f"between {self.at_least:,.10g} and {self.at_most:,.10g}"
 
 
 def _matches(patterns: tuple[str, ...], text: str) -> bool:

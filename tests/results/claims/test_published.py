@@ -111,3 +111,14 @@ def test_bounds_that_contradict_the_tolerance_are_refused() -> None:
     with pytest.raises(ValidationError, match="a tolerance gives both bounds; omit at_least and at_most"):
         published(at_least=0.5)
     assert published(tolerance=None, at_most=0.95).rule == "at most 0.95"
+
+
+def test_numbers_of_sequences_are_whole_and_not_negative() -> None:
+    of = published(published=74_000.0, tolerance=None, at_most=740_000.0, quantity={"metric": "sequences_until_solved"})
+    records = [
+        scored(case("lstm", seed), sequences, metric="sequences_until_solved")
+        for seed, sequences in enumerate((1_000.0, 9_000.0))
+    ]
+    (row,) = ledger(run_file("a", *(record.case for record in records), claims=(of,)), records)
+    assert (row.published, row.rule) == ("74,000", "at most 740,000")
+    assert row.findings[0].value == "5,000 (0 to 55,800), 2 seeds"
