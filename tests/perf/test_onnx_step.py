@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -11,6 +13,13 @@ from tests.perf.onnx_step import OnnxStep
 STEPS = 20
 AGREEMENT = 1e-5
 """Both sides compute in float32. Rounding and approximated activations differ by about 1e-7 per step."""
+
+
+@pytest.fixture(autouse=True)
+def _keep_denormals() -> Iterator[None]:
+    """Switch off the flushing of denormal numbers, which ONNX Runtime may switch on."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 def outputs(name: str, spec: str, channels: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
