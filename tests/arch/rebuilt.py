@@ -19,13 +19,10 @@ SOURCE = Path(arch.__file__).parent
 def rebuilt(folder: Path, changes: Mapping[str, str]) -> Iterator[ModuleType]:
     """Import a changed copy of the package `arch` from `folder`, yield it, and restore the original package on exit.
 
-    `changes` maps the names of changed or added files, such as `lstm.py`, to their text. The kernels are those of the
-    original package, because compiling them again takes long.
+    `changes` maps the names of changed or added files, such as `lstm.py`, to their text. Kernels that are already
+    imported are reused, because compiling them again takes long.
     """
-    assert not any(name.startswith("kernels/") for name in changes), "the kernels are not copied"
-    # The compiled files of Python are copied too, because they save most of the import.
-    shutil.copytree(SOURCE, folder / "arch", ignore=shutil.ignore_patterns("kernels"))
-    (folder / "arch" / "kernels").symlink_to(SOURCE / "kernels")
+    shutil.copytree(SOURCE, folder / "arch")  # with the compiled files of Python, which save most of the import
     for name, text in changes.items():
         (folder / "arch" / name).write_text(text, encoding="utf-8")
     before = _modules()
