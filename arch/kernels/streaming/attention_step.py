@@ -67,7 +67,7 @@ def _attend_whole(vectors: int) -> Any:
     sums_of_rows, zeros, add_rows = fixed_row_sums(vectors), no_sums(vectors), add_weighted_rows(vectors)
     scaled, write, K = scale_sums(vectors), store_sums(vectors), vectors * LANES
 
-    @njit
+    @njit(forceinline=True)
     def attend_whole(query, keys, values, S, slope, workspace, result):  # type: ignore[no-untyped-def]
         q, key_rows, value_rows, scale = floats(query), floats(keys), floats(values), np.float32(1 / math.sqrt(K))
         # The block that ends with the query's step comes first. Steps that other blocks read as well have no weight.

@@ -34,7 +34,7 @@ def _min_lstm(sums, state):  # type: ignore[no-untyped-def]
 def _ind_rnn_step(activation: Compiled) -> Compiled:
     """Return the step of an IndRNN with this activation. Its arguments are those of the functions of `layer_step`."""
 
-    @njit
+    @njit(forceinline=True)
     def step(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
         W, u, h = floats(weights[0]), floats(weights[2]), floats(state[0])
         for unit in range(0, H, LANES):

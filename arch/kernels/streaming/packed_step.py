@@ -162,7 +162,7 @@ def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: b
             even = products(even, packed, at, splat(numbers[numbers_at + depth - 1]))
         return added(even, odd)
 
-    @njit
+    @njit(forceinline=True)
     def step(D, H, weights, packed, x, state, y, B):  # type: ignore[no-untyped-def]
         h = floats(state[0])
         for unit in range(0, H, LANES):
@@ -177,7 +177,7 @@ def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: b
                 store_parts(state, at, count, after)
         copy(y, B * H, h)
 
-    @njit
+    @njit(forceinline=True)
     def step_with_split_gate(D, H, weights, packed, x, state, y, B):  # type: ignore[no-untyped-def]
         h = floats(state[0])
         for unit in range(0, H, LANES):
@@ -211,7 +211,7 @@ def pack_rnn(D, H, weights, copied, packed):  # type: ignore[no-untyped-def]
 def _packed_rnn_step(activation: Compiled) -> Compiled:
     """Return the step of an RNN with this activation. Its arguments are those of a packed step."""
 
-    @njit
+    @njit(forceinline=True)
     def step(D, H, weights, packed, x, state, y, B):  # type: ignore[no-untyped-def]
         sums, h = address_of(y), state[0]
         apply_packed(packed, weights[1], H, D, address_of(x), B, sums, H, False)

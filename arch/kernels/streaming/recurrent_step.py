@@ -107,7 +107,7 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
     joined, load, store = _joined_sums(gates - splits_last), load_states(states), store_states(states)
     last = gates - 1
 
-    @njit
+    @njit(forceinline=True)
     def step(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
         W, b, U, h = floats(weights[0]), weights[1], floats(weights[2]), floats(state[0])
         R = H if weights[2] != 0 else 0
@@ -121,7 +121,7 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
                 store(state, at, count, after)
         copy(y, B * H, h)
 
-    @njit
+    @njit(forceinline=True)
     def step_with_split_gate(D, H, weights, x, state, y, B):  # type: ignore[no-untyped-def]
         W, b, U, h = floats(weights[0]), weights[1], floats(weights[2]), floats(state[0])
         R = H if weights[2] != 0 else 0

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from numba.core import caching
 
+import arch
 from arch.kernels.runtime import cache, compiler
 
 SOURCE = """
@@ -233,3 +234,14 @@ def test_a_full_disk_only_costs_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     assert not is_cached(tmp_path)
     note = compiler.note()
     assert note is not None and note.endswith("the cache reports: No space left on device")
+
+
+def test_functions_that_kernels_close_over_are_inlined() -> None:
+    """Check that no closure is called by its symbol.
+
+    Closures of one name differ by a count of the process that compiled them. A cached kernel and a new one may share
+    it, and the linker then takes the wrong one.
+    """
+    folder = Path(arch.__file__).parent / "kernels"
+    called = [path.name for path in folder.rglob("*.py") if "\n    @njit\n" in path.read_text(encoding="utf-8")]
+    assert called == []
