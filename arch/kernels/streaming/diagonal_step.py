@@ -46,7 +46,7 @@ def _ind_rnn_step(activation: Compiled) -> Compiled:
                 store_first(h, at, count, after)
                 store_first(y, at, count, after)
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 _min_gru_step = layer_step(_min_gru, gates=2, states=1)

@@ -194,7 +194,7 @@ def packed_layer_step(cell: Compiled, *, gates: int, states: int, splits_last: b
                 store_parts(state, at, count, after)
         copy(y, B * H, h)
 
-    return step_with_split_gate if splits_last else step  # type: ignore[no-any-return]
+    return step_with_split_gate if splits_last else step
 
 
 packed_lstm_step = packed_layer_step(lstm_cell, gates=LSTM_GATES, states=2)
@@ -220,7 +220,7 @@ def _packed_rnn_step(activation: Compiled) -> Compiled:
             store_first(y, at, B * H - at, activation(load_first(y, at, B * H - at)))
         copy(y, B * H, floats(h))
 
-    return step  # type: ignore[no-any-return]
+    return step
 
 
 packed_rnn_tanh_step = _packed_rnn_step(gated.rnn_tanh)

@@ -137,7 +137,7 @@ def layer_step(cell: Compiled, *, gates: int, states: int, splits_last: bool = F
                 store(state, at, count, after)
         copy(y, B * H, h)
 
-    return step_with_split_gate if splits_last else step  # type: ignore[no-any-return]
+    return step_with_split_gate if splits_last else step
 
 
 @njit(forceinline=True)
