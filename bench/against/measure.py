@@ -11,6 +11,8 @@ Each version fills a run of its own. The two runs name each other, and `check` j
 from __future__ import annotations
 
 import contextlib
+import difflib
+import fnmatch
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -18,9 +20,9 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from bench.against.version import THIS, found_version
+from bench.against.version import THIS, Version, given_version
 from bench.against.version_process import Description, VersionProcess
-from bench.errors import NotComparable
+from bench.errors import NotComparable, NothingSelected
 from bench.progress.display import Progress
 from bench.progress.eta import TIMING, EtaEstimator
 from bench.runner.execution import Execution, check_run_exists
@@ -29,7 +31,7 @@ from bench.runner.request import Request
 from bench.runner.resume import new_run_file, now, run_lock
 from bench.runner.run import duration_estimator
 from reports.format import print_lines
-from results import Run, RunFile, Side, Store, Turns
+from results import Case, Run, RunFile, Side, Store, Turns
 from results.comparison import COMPARED_AS, LOOKS, Comparison, Thresholds, compare, run_differences
 
 SIDES: tuple[Side, Side] = ("base", "new")
@@ -39,8 +41,12 @@ SIDES: tuple[Side, Side] = ("base", "new")
 class Settings:
     """How two versions are measured in turns."""
 
-    base: str
+    base: str | Version
     """The base: a Python, a folder or a git revision."""
+    new: Version = THIS
+    """The version that is checked."""
+    cases: str | None = None
+    """Pattern of the cases to measure, as `selected_cases` reads it; None for all."""
     pairs: int
     """Largest number of pairs of processes; one of `LOOKS`."""
     time_limit: float | None = None
@@ -76,11 +82,11 @@ def describe_in_turns(request: Request, settings: Settings, console: Console) ->
 
 
 def measure_in_turns(request: Request, settings: Settings, console: Console, *, quiet: bool) -> tuple[Run, Run]:
-    """Measure a plan with the base and with this version in turns, and return the two finished runs, base first.
+    """Measure a plan with the base and with the new version in turns, and return the two finished runs, base first.
 
     If `quiet` is true, print only warnings and long waits. Ctrl-C leaves both runs as they are, and says so.
 
-    Raises `UsageError` if the base is no version, cannot run the plan or cannot be compared with this version. Then
+    Raises `UsageError` if the base is no version, cannot run the plan or cannot be compared with the new version. Then
     nothing has been measured or stored. Raises `StoreError` if the store cannot be written.
     """
     with contextlib.ExitStack() as stack:
@@ -116,17 +122,34 @@ def _versions(
 ) -> Iterator[tuple[list[VersionProcess], list[Description]]]:
     """Start both versions, and yield their executors and what the plan is in each of them, base first."""
     with contextlib.ExitStack() as stack:
-        base = stack.enter_context(found_version(settings.base))
+        base = stack.enter_context(given_version(settings.base))
         if base.note is not None:
             print_lines([base.note], console, style="yellow")
         executors = [
             stack.enter_context(VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes))
-            for version in (base, THIS)
+            for version in (base, settings.new)
         ]
-        yield (
-            executors,
-            [each.describe(request.plan, device=request.device, plugins=request.plugins) for each in executors],
-        )
+        described = [each.describe(request.plan, device=request.device, plugins=request.plugins) for each in executors]
+        if settings.cases is not None:
+            described = [replace(each, cases=selected_cases(each.cases, settings.cases)) for each in described]
+        yield executors, described
+
+
+def selected_cases(cases: Sequence[Case], pattern: str) -> tuple[Case, ...]:
+    """Return the cases whose name matches a glob: `lstm`, `lstm on first_last*`, `lstm on first_last at 32`.
+
+    Raises `NothingSelected` if there are none.
+    """
+    names = {
+        case.key: (case.arch, f"{case.arch} on {case.task}", f"{case.arch} on {case.task} at {case.length}")
+        for case in cases
+    }
+    found = tuple(case for case in cases if any(fnmatch.fnmatchcase(name, pattern) for name in names[case.key]))
+    if not found:
+        known = list(dict.fromkeys(name[-1] for name in names.values()))
+        close = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
+        raise NothingSelected(f"--case {pattern} matches no case of the plan; its names are like {close[0]!r}")
+    return found
 
 
 def _files(
@@ -149,18 +172,18 @@ def _files(
         )
         for file, each, side, other in zip(files, described, SIDES, reversed(files), strict=True)
     ]
-    base = executors[0].version.name
+    base, new = (executor.version.name for executor in executors)
     forbidding = [each for each in run_differences(*files).forbidding if each.field not in settings.allow]
     if forbidding:
         fields = ",".join(each.field for each in forbidding)
         raise NotComparable(
-            f"{base} cannot be compared with this version: {'; '.join(map(str, forbidding))}; to compare them all the "
-            f"same, add --allow {fields}"
+            f"{base} cannot be compared with {new}: {'; '.join(map(str, forbidding))}; to compare them all the same, "
+            f"add --allow {fields}"
         )
     if not {case.key for case in files[0].cases} & {case.key for case in files[1].cases}:
         raise NotComparable(
-            f"{base} and this version have no case in common ({_difference_of_cases(*files)}); choose a base with the "
-            "same cases"
+            f"{base} and {new} have no case in common ({_difference_of_cases(*files)}); choose a base with the same "
+            "cases"
         )
     return files
 
@@ -246,7 +269,7 @@ def _print_plan(
 ) -> None:
     count = len(described[1].cases)
     lines = [
-        f"{request.plan_name}: {count} case{'' if count == 1 else 's'} of this version in turns with "
+        f"{request.plan_name}: {count} case{'' if count == 1 else 's'} of {executors[1].version.name} in turns with "
         f"{executors[0].version.name}, at most {settings.pairs} pairs of processes"
     ]
     base = described[0]

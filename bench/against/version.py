@@ -37,6 +37,7 @@ PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 DIRTY = "-dirty"
 """Ending by which `git describe --dirty` marks a commit with uncommitted changes."""
 MAX_SHOWN_PINS = 3
+VERIFY = ("rev-parse", "--verify", "--quiet", "--end-of-options")
 KINDS = (
     "give another environment's Python, a folder with Carousel's packages, or a git revision of the repository that "
     "holds them"
@@ -85,6 +86,33 @@ def found_version(base: str, home: Path = HOME) -> Iterator[Version]:
         yield Version(name=f"revision {base}", home=folder, note=_differing_pins(base, folder))
 
 
+@contextlib.contextmanager
+def given_version(given: str | Version) -> Iterator[Version]:
+    """Yield a version that is given as it is, or by its name as `found_version` reads it."""
+    if isinstance(given, Version):
+        yield given
+    else:
+        with found_version(given) as version:
+            yield version
+
+
+def revisions_between(good: str, bad: str, home: Path = HOME) -> list[tuple[str, str]]:
+    """Return the commits after `good` up to `bad` that change the packages, oldest first, with their subjects.
+
+    Of a merge, only the first parent counts: a merged branch is one change. Raises `UsageError` if one of the two is no
+    revision, or if `good` is no ancestor of `bad`.
+    """
+    for name, revision in (("GOOD", good), ("BAD", bad)):
+        if revision.endswith(DIRTY) or _git(home, *VERIFY, f"{revision}^{{commit}}").returncode:
+            raise UsageError(f"{name} {revision} is no git revision of {home}; give a commit, a tag or a branch")
+    if _git(home, "merge-base", "--is-ancestor", good, bad).returncode:
+        raise UsageError(f"{good} is no ancestor of {bad}; give the older revision first, on the same branch")
+    listed = _git(
+        home, "log", "--first-parent", "--reverse", "--format=%H %s", f"{good}..{bad}", "--", *PACKAGES
+    ).stdout.splitlines()
+    return [(commit, subject) for commit, _, subject in (line.partition(" ") for line in listed)]
+
+
 def _is(path: Path, kind: str) -> bool:
     try:
         return path.is_file() if kind == "file" else path.is_dir()
@@ -104,7 +132,7 @@ def _commit(revision: str, home: Path) -> str:
         raise UsageError(
             f"--against {revision}: uncommitted changes are in no revision; give the folder that holds them instead"
         )
-    found = _git(home, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    found = _git(home, *VERIFY, f"{revision}^{{commit}}")
     if found.returncode:
         where = "a folder" if _is(Path(revision), "folder") else "no file or folder"
         lacks = " without Carousel's packages" if where == "a folder" else ""

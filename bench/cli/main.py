@@ -18,7 +18,7 @@ from typing import Any
 import typer
 import typer.core
 
-from bench.cli import compare, doctor, listing, report, run, store, validate, version
+from bench.cli import bisect, compare, doctor, listing, report, run, store, validate, version
 from bench.cli.installation import check_installation
 from bench.errors import (
     INTERRUPTED,
@@ -83,6 +83,7 @@ app.command(cls=_Command)(report.report)
 app.command(cls=_Command)(report.gates)
 app.command(cls=_Command)(compare.compare)
 app.command(cls=_Command)(compare.check)
+app.command(cls=_Command)(bisect.bisect)
 app.command(cls=_Command)(store.history)
 app.command(cls=_Command)(store.merge)
 app.command(cls=_Command)(store.export)

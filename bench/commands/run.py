@@ -49,55 +49,55 @@ class RunOptions:
 
     plan: str
     """Name of a shipped plan, or path of a TOML file."""
-    archs: Sequence[str]
-    """Patterns: names, globs, additions and exclusions."""
-    tasks: Sequence[str]
-    """Patterns, like `archs`."""
-    lengths: str | None
-    """Lengths of the training sequences in steps, separated by commas."""
-    seeds: int | None
-    """Number of seeds."""
-    params: str | None
-    """Number of parameters per model, such as `20k`. At most one of it, `width`, `state` and `step_flops` is given."""
-    params_of: str | None
-    """What `params` counts: `model` or `layers`."""
-    width: int | None
-    """Width of the layers."""
-    state: str | None
-    """Size of the state of one stream at the trained length, such as `4KiB`."""
-    step_flops: str | None
-    """FLOPs of one streamed step at the trained length, such as `40k`."""
-    learning_rates: str | None
-    """Learning rates to choose from, separated by commas; None for the rates or the grid of the plan."""
-    tuning_seeds: int | None
-    """Number of seeds per learning rate of the grid."""
-    measure: str | None
-    """Names of probes, separated by commas."""
-    device: str
-    """`cpu` or `cuda`."""
-    workers: int | None
-    """Number of training workers; None for one per core that the process may use."""
-    lanes: int | None
-    """Value of `--lanes`, the old name of `--workers`; None if it is not given."""
-    scheduler: str | None
-    """Address of a dask scheduler; None to run on this machine."""
-    repeat: int
-    """Number of processes in which every timing is repeated. If the number exceeds 1, every process is fresh."""
-    deadline: str | None
-    """Duration that a streamed step should not exceed, such as `50us`; None for the plan's deadline."""
-    timeout: float | None
-    """Time limit in seconds for each try of a job; None for no limit."""
-    memory: str | None
-    """Memory limit per worker, such as `4GiB`; None for no limit."""
     store: Path
     """Folder of runs."""
-    resume: bool
+    archs: Sequence[str] = ()
+    """Patterns: names, globs, additions and exclusions."""
+    tasks: Sequence[str] = ()
+    """Patterns, like `archs`."""
+    lengths: str | None = None
+    """Lengths of the training sequences in steps, separated by commas."""
+    seeds: int | None = None
+    """Number of seeds."""
+    params: str | None = None
+    """Number of parameters per model, such as `20k`. At most one of it, `width`, `state` and `step_flops` is given."""
+    params_of: str | None = None
+    """What `params` counts: `model` or `layers`."""
+    width: int | None = None
+    """Width of the layers."""
+    state: str | None = None
+    """Size of the state of one stream at the trained length, such as `4KiB`."""
+    step_flops: str | None = None
+    """FLOPs of one streamed step at the trained length, such as `40k`."""
+    learning_rates: str | None = None
+    """Learning rates to choose from, separated by commas; None for the rates or the grid of the plan."""
+    tuning_seeds: int | None = None
+    """Number of seeds per learning rate of the grid."""
+    measure: str | None = None
+    """Names of probes, separated by commas."""
+    device: str = "cpu"
+    """`cpu` or `cuda`."""
+    workers: int | None = None
+    """Number of training workers; None for one per core that the process may use."""
+    lanes: int | None = None
+    """Value of `--lanes`, the old name of `--workers`; None if it is not given."""
+    scheduler: str | None = None
+    """Address of a dask scheduler; None to run on this machine."""
+    repeat: int = 1
+    """Number of processes in which every timing is repeated. If the number exceeds 1, every process is fresh."""
+    deadline: str | None = None
+    """Duration that a streamed step should not exceed, such as `50us`; None for the plan's deadline."""
+    timeout: float | None = None
+    """Time limit in seconds for each try of a job; None for no limit."""
+    memory: str | None = None
+    """Memory limit per worker, such as `4GiB`; None for no limit."""
+    resume: bool = True
     """Whether to resume an unfinished run."""
-    dry_run: bool
+    dry_run: bool = False
     """Whether to describe the run without starting it."""
-    quiet: bool
-    plugin_files: Sequence[Path]
-    as_json: bool
+    quiet: bool = False
+    plugin_files: Sequence[Path] = ()
+    as_json: bool = False
     against: AgainstOptions = field(default_factory=AgainstOptions)
     """What to measure in turns with another version."""
 
@@ -115,33 +115,10 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     Raises `UsageError` if the options are invalid. In this case, nothing is executed. Errors of `describe`,
     `execute` and `finish_run` are passed on.
     """
-    _check(options)
-    memory_bytes = None if options.memory is None else parse_memory(options.memory)
     in_turns = options.against.settings(repeat=options.repeat, scheduler=options.scheduler)
     with only_documents_on_standard_output(options.as_json):
-        loaded = loader.load(options.plugin_files)
-        plan = choose_plan(options)
-        request = Request(
-            plan_name=Path(options.plan).stem,
-            plan=plan,
-            store=options.store,
-            command=command_line(arguments),
-            device=options.device,
-            workers=options.worker_count or default_workers(),
-            scheduler=options.scheduler,
-            repeat=options.repeat,
-            timeout=options.timeout,
-            memory_bytes=memory_bytes,
-            resume=options.resume,
-            plugins=loaded.plugins,
-        )
         console = new_console(stderr=options.as_json)
-        print_lines(plugin_warnings(loaded, plan), console, style="yellow")
-        if options.learning_rates is not None and load(options.plan).fixes_rates:
-            print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
-        if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
-            print_lines(deadline_warnings(plan, options.device), console, style="yellow")
-        print_lines([*rate_warnings(plan), *budget_warnings(plan)], console, style="yellow")
+        request = new_request(options, arguments, console)
         if options.dry_run:
             if in_turns is None:
                 describe(request, console)
@@ -163,6 +140,34 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
         finish_run(outcome, console, as_json=options.as_json)
         return OK if outcome.complete else FAILED
     return check_in_turns(options.store, *outcome, options.against, console, as_json=options.as_json)
+
+
+def new_request(options: RunOptions, arguments: Sequence[str], console: Console) -> Request:
+    """Return what to run, and print what the user should know about it. Raises `UsageError` as `run_plan` does."""
+    _check(options)
+    memory_bytes = None if options.memory is None else parse_memory(options.memory)
+    loaded = loader.load(options.plugin_files)
+    plan = choose_plan(options)
+    print_lines(plugin_warnings(loaded, plan), console, style="yellow")
+    if options.learning_rates is not None and load(options.plan).fixes_rates:
+        print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
+    if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
+        print_lines(deadline_warnings(plan, options.device), console, style="yellow")
+    print_lines([*rate_warnings(plan), *budget_warnings(plan)], console, style="yellow")
+    return Request(
+        plan_name=Path(options.plan).stem,
+        plan=plan,
+        store=options.store,
+        command=command_line(arguments),
+        device=options.device,
+        workers=options.worker_count or default_workers(),
+        scheduler=options.scheduler,
+        repeat=options.repeat,
+        timeout=options.timeout,
+        memory_bytes=memory_bytes,
+        resume=options.resume,
+        plugins=loaded.plugins,
+    )
 
 
 def choose_plan(options: RunOptions) -> Plan:

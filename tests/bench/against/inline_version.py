@@ -38,6 +38,8 @@ class Versions:
     """Takes a side and a job, and returns the result of the job, or None to run it."""
     timed: list[tuple[str, str]] = field(default_factory=list)
     """The side and the architecture of each timed case, in the order of time."""
+    commit: str = ""
+    """The revision that was checked out last."""
     open: int = 0
     """Number of versions that are running."""
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
@@ -50,7 +52,7 @@ class InlineVersion:
 
     def __init__(self, versions: Versions, version: Version) -> None:
         self.versions, self.version = versions, version
-        self.side = "new" if version is THIS else "base"
+        self.side = "new" if version is THIS or version.name.startswith("commit") else "base"
 
     def __enter__(self) -> Self:
         self.versions.open += 1

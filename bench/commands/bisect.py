@@ -1,0 +1,165 @@
+"""`carousel bisect`: find the commit that made a case slower, by measuring commits in turns with a good one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rich.console import Console
+
+from bench.against.measure import Settings, measure_in_turns, selected_cases
+from bench.against.version import found_version, revisions_between
+from bench.commands.compare import compare_stored, parse_fail_on
+from bench.commands.output import new_console, print_json, print_lines
+from bench.commands.run import RunOptions, new_request
+from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError
+from bench.machine.streams import only_documents_on_standard_output
+from bench.plans.grid import cases as planned_cases
+from bench.runner.request import Request
+from reports.text import change_of, name_of
+from results.comparison import Comparison
+
+Answer = Literal["good", "bad", "unknown"]
+
+SHORT = 10
+"""Number of digits of a commit that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What a search found: the positions of the commits of which one is the first bad one."""
+
+    first: int
+    last: int
+
+    @property
+    def is_found(self) -> bool:
+        return self.first == self.last
+
+
+def search(count: int, judge: Callable[[int], Answer]) -> Suspects | None:
+    """Find the first bad one of `count` commits in a row, of which the last one should be bad.
+
+    `judge` says whether a commit is good, bad, or cannot be judged. A commit that cannot be judged is passed over, and
+    one beside it is judged instead. Returns None if the last commit is not bad.
+    """
+    if judge(count - 1) != "bad":
+        return None
+    good, bad, unknown = -1, count - 1, set[int]()
+    while candidates := [each for each in range(good + 1, bad) if each not in unknown]:
+        middle = (good + bad) / 2
+        chosen = min(candidates, key=lambda each: abs(each - middle))
+        answer = judge(chosen)
+        if answer == "good":
+            good = chosen
+        elif answer == "bad":
+            bad = chosen
+        else:
+            unknown.add(chosen)
+    return Suspects(first=good + 1, last=bad)
+
+
+def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, arguments: Sequence[str]) -> int:
+    """Find the first commit after `good` that makes a case slower or worse, print it, and return the exit code.
+
+    Each step measures one commit in turns with `good`. A commit is bad if a metric of `--fail-on` regressed. It is
+    passed over if it cannot be measured, or if a result of these metrics is inconclusive.
+
+    Args:
+        good: A git revision without the regression.
+        bad: A later revision with it.
+        options: What to measure, as for `carousel run`; `options.against` says how.
+        case: Pattern of the cases to measure; None for all cases of the plan.
+        arguments: The words after `carousel`.
+
+    Raises `UsageError` if an option is invalid, if a revision is unknown, or if no commit between them changes the
+    packages.
+    """
+    commits = revisions_between(good, bad)
+    if not commits:
+        raise UsageError(f"no commit from {good} to {bad} changes Carousel's packages, so none can be the cause")
+    console = new_console(stderr=options.as_json)
+    against = replace(options.against, base=good)
+    settings = against.settings(repeat=options.repeat, scheduler=options.scheduler)
+    assert settings is not None
+    steps: list[dict[str, str]] = []
+    with only_documents_on_standard_output(options.as_json), found_version(good) as base:
+        request = new_request(options, arguments, console)
+        plural = "commit" if len(commits) == 1 else "commits"
+        print_lines([f"{len(commits)} {plural} from {good} to {bad} change the packages"], console)
+        settings = replace(settings, base=base, cases=case)
+        if case is not None:
+            selected_cases(planned_cases(request.plan), case)
+
+        def judge(position: int) -> Answer:
+            commit, subject = commits[position]
+            name = f"{commit[:SHORT]} {subject}"
+            answer, reason = _judge(commit, request, settings, options, console)
+            said = "cannot be told" if answer == "unknown" else answer
+            print_lines([f"{said}: {name}", f"  {reason}"], console)
+            steps.append({"commit": commit, "subject": subject, "answer": answer, "reason": reason})
+            return answer
+
+        try:
+            suspects = search(len(commits), judge)
+        except KeyboardInterrupt:
+            print_lines(["stopped: the runs of the measured commits are stored; the same command starts anew"], console)
+            return INTERRUPTED
+    found = [] if suspects is None else commits[suspects.first : suspects.last + 1]
+    code = _exit_code(suspects, steps)
+    if options.as_json:
+        suspected = [{"commit": commit, "subject": subject} for commit, subject in found]
+        print_json({"exit_code": code, "suspects": suspected, "steps": steps})
+    else:
+        print_lines(_conclusion(good, bad, found, steps), console)
+    return code
+
+
+def _judge(
+    commit: str, request: Request, settings: Settings, options: RunOptions, console: Console
+) -> tuple[Answer, str]:
+    """Measure a commit in turns with the good one, and return the answer and its reason."""
+    criterion = parse_fail_on(options.against.fail_on)
+    try:
+        with found_version(commit) as version:
+            named = replace(version, name=f"commit {commit[:SHORT]}")
+            base, new = measure_in_turns(request, replace(settings, new=named), console, quiet=options.quiet)
+        comparison = compare_stored(
+            options.store, base.id, new.id, thresholds=criterion.thresholds, allow=options.against.allow
+        )
+    except UsageError as error:
+        return "unknown", str(error)
+    if failing := criterion.failing(comparison):
+        row = failing[0]
+        more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+        return "bad", f"{name_of(row)}: {change_of(row)}{more}"
+    return _without_regression(comparison, criterion.metrics)
+
+
+def _without_regression(comparison: Comparison, metrics: frozenset[str]) -> tuple[Answer, str]:
+    """Return whether a commit without a regression is good, or cannot be judged."""
+    rows = [row for row in comparison.rows if row.metric in metrics]
+    doubtful = [row for row in rows if row.verdict in ("inconclusive", "not comparable")]
+    if comparison.failed or comparison.missing:
+        return "unknown", "cases failed or are missing"
+    if doubtful or not rows:
+        return "unknown", f"{len(doubtful)} of {len(rows)} results cannot be judged; give more --pairs"
+    return "good", f"{len(rows)} results, none regressed"
+
+
+def _exit_code(suspects: Suspects | None, steps: Sequence[dict[str, str]]) -> int:
+    if suspects is None:
+        return NOTHING_SELECTED if steps[0]["answer"] == "good" else FAILED
+    return OK if suspects.is_found else FAILED
+
+
+def _conclusion(good: str, bad: str, found: Sequence[tuple[str, str]], steps: Sequence[dict[str, str]]) -> list[str]:
+    """Return the last lines of the output: the commit, or the commits of which it is one, or why there is none."""
+    if not found:
+        if steps[0]["answer"] == "good":
+            return [f"nothing to find: {bad} has not regressed from {good}"]
+        return [f"not found: whether {bad} has regressed from {good} cannot be told"]
+    listed = [f"  {commit[:SHORT]} {subject}" for commit, subject in found]
+    head = "the first bad commit:" if len(found) == 1 else f"one of these {len(found)} commits is the first bad one:"
+    return [head, *listed]

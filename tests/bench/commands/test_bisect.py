@@ -1,0 +1,171 @@
+"""Test `carousel bisect`: the search, and the command on revisions whose timings are drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.against.version import Version, revisions_between
+from bench.commands.bisect import Answer, Suspects, search
+from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, USAGE, UsageError
+from bench.executors.jobs import Failure
+from bench.machine.provenance import HOME
+from results import Case
+from tests.bench.against.inline_version import Versions, versions
+from tests.bench.against.repository import git, repository
+from tests.bench.carousel import Carousel, Completed, carousel
+
+__all__ = ["carousel", "repository", "versions"]
+
+COMMITS = [(f"{number:040x}", f"change {number}") for number in range(6)]
+
+
+@given(data=st.data())
+def test_a_search_contains_the_first_bad_commit_and_is_exact_without_unknown_ones(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 40))
+    first_bad = data.draw(st.integers(0, count - 1))
+    unknown = data.draw(st.sets(st.integers(0, count - 2), max_size=5)) if count > 1 else set()
+    judged: list[int] = []
+
+    def judge(position: int) -> Answer:
+        judged.append(position)
+        return "unknown" if position in unknown else "bad" if position >= first_bad else "good"
+
+    found = search(count, judge)
+    assert found is not None
+    assert found.first <= first_bad <= found.last
+    assert len(judged) == len(set(judged)) <= count.bit_length() + 1 + len(unknown)
+    assert set(range(found.first, found.last)) <= unknown
+    if not unknown:
+        assert found == Suspects(first_bad, first_bad)
+
+
+@pytest.mark.parametrize("answer", ["good", "unknown"])
+def test_nothing_is_searched_if_the_last_commit_is_not_bad(answer: Answer) -> None:
+    assert search(5, lambda position: answer) is None
+
+
+@pytest.fixture
+def bisected(carousel: Carousel, versions: Versions, monkeypatch: pytest.MonkeyPatch) -> Carousel:
+    """Return a function that searches `COMMITS`, whose version is this checkout."""
+
+    @contextmanager
+    def found(revision: str) -> Iterator[Version]:
+        versions.commit = revision
+        yield Version(name=f"revision {revision}", home=HOME)
+
+    monkeypatch.setattr("bench.commands.bisect.revisions_between", lambda good, bad: COMMITS)
+    monkeypatch.setattr("bench.commands.bisect.found_version", found)
+
+    def run(*options: str) -> Completed:
+        words = ("bisect", "v1", "main", "tiny.toml", "--seeds", "1", "--measure", "accuracy,streaming")
+        return carousel(*words, *options, "--store", "store")
+
+    return run
+
+
+def slow_since(versions: Versions, position: int) -> None:
+    def slower(case: Case) -> float:
+        return 0.2 if versions.commit >= COMMITS[position][0] and case.arch.startswith("lstm") else 0.0
+
+    versions.slower = slower
+
+
+def test_the_first_slow_commit_is_found(bisected: Carousel, versions: Versions) -> None:
+    slow_since(versions, 3)
+    done = bisected()
+    assert done.code == OK, done.err
+    assert "the first bad commit:\n  0000000000 change 3" in done.out
+    assert "6 commits from v1 to main change the packages" in done.out
+    assert "lstm on first_last 4" in done.out
+
+
+def test_only_the_named_cases_are_measured(bisected: Carousel, versions: Versions) -> None:
+    slow_since(versions, 0)
+    assert bisected("--case", "rnn on *").code == NOTHING_SELECTED
+    assert {arch for _, arch in versions.timed} == {"rnn"}
+
+
+def test_a_document_has_all_steps(bisected: Carousel, versions: Versions) -> None:
+    slow_since(versions, 5)
+    document = json.loads(bisected("--json").out)
+    assert document["suspects"] == [{"commit": COMMITS[5][0], "subject": "change 5"}]
+    assert [step["answer"] for step in document["steps"]][:2] == ["bad", "good"]
+    assert document["exit_code"] == OK
+
+
+def test_nothing_regressed(bisected: Carousel, versions: Versions) -> None:
+    done = bisected()
+    assert done.code == NOTHING_SELECTED
+    assert "nothing to find: main has not regressed from v1" in done.out
+
+
+def test_commits_that_cannot_be_measured_are_passed_over(bisected: Carousel, versions: Versions) -> None:
+    slow_since(versions, 3)
+
+    def failing(side: str, job: object) -> Failure | None:
+        return Failure("crashed", "it fell over") if side == "new" and versions.commit == COMMITS[2][0] else None
+
+    versions.failing = failing
+    done = bisected()
+    assert done.code == FAILED
+    assert "one of these 2 commits is the first bad one:" in done.out
+    assert "cannot be told: 0000000000 change 2" in done.out
+
+
+def test_doubtful_results_stop_the_search_at_once(bisected: Carousel, versions: Versions) -> None:
+    versions.noise = lambda case: 0.2
+    done = bisected("--pairs", "8")
+    assert done.code == FAILED
+    assert "whether main has regressed from v1 cannot be told" in done.out
+    assert "give more --pairs" in done.out
+
+
+def test_ctrl_c_says_what_is_kept(bisected: Carousel, versions: Versions) -> None:
+    def stop(side: str, job: object) -> None:
+        raise KeyboardInterrupt
+
+    versions.failing = stop
+    done = bisected()
+    assert done.code == INTERRUPTED
+    assert "the runs of the measured commits are stored" in done.out
+
+
+def test_a_pattern_without_cases_is_refused_before_anything_is_measured(bisected: Carousel) -> None:
+    done = bisected("--case", "lstn*")
+    assert done.code == NOTHING_SELECTED
+    assert "--case lstn* matches no case of the plan; its names are like 'lstm on first_last at 4'" in done.err
+    assert not Path("store").exists()
+
+
+@pytest.mark.parametrize(("good", "bad"), [("nothing", "HEAD"), ("HEAD", "nothing"), ("HEAD-dirty", "HEAD")])
+def test_an_unknown_revision_is_refused(repository: Path, good: str, bad: str) -> None:
+    with pytest.raises(UsageError, match="is no git revision of"):
+        revisions_between(good, bad, repository)
+
+
+def test_commits_are_listed_from_old_to_new_if_they_change_the_packages(repository: Path) -> None:
+    def commit(file: str, subject: str) -> None:
+        (repository / file).write_text(subject)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "-m", subject)
+
+    commit("arch/one.py", "first")
+    commit("README", "text only")
+    commit("bench/two.py", "second")
+    assert [subject for _, subject in revisions_between("HEAD~3", "HEAD", repository)] == ["first", "second"]
+    assert revisions_between("HEAD~2", "HEAD~1", repository) == []
+    with pytest.raises(UsageError, match="HEAD is no ancestor of HEAD~1; give the older revision first"):
+        revisions_between("HEAD", "HEAD~1", repository)
+
+
+def test_revisions_without_a_change_of_the_packages_are_refused(carousel: Carousel) -> None:
+    done = carousel("bisect", "HEAD", "HEAD", "tiny.toml")
+    assert done.code == USAGE
+    assert "changes Carousel's packages" in done.err or "is no git revision" in done.err
