@@ -1,26 +1,55 @@
-"""The regression guard in `examples/`: its commands run on the smallest plan."""
+"""The regression guard in `examples/`: its files are valid, and its commands run."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from bench.machine.provenance import HOME
 from bench.plans.grid import cases
 from bench.plans.plan import load
 from results import Store
+from tests.bench.against.inline_version import Versions, versions
 from tests.bench.carousel import Carousel, carousel
-from tests.bench.inline_executor import Inline, inline
 from tests.bench.tiny import write_plan
 
-__all__ = ["carousel", "inline"]
+__all__ = ["carousel", "versions"]
 
-HOME = Path(__file__).resolve().parent.parent
 EXAMPLE = HOME / "examples" / "regression-guard"
-PRINT_WORDS = 'carousel() { printf "%s\\0" "$@"; }\n'
-"""A shell function named `carousel` that prints its arguments, each followed by a null character."""
+SCHEMAS = {
+    "action.yml": "vendor.github-actions",
+    "guard.yml": "vendor.github-workflows",
+    "comment.yml": "vendor.github-workflows",
+}
+SUMMARY = "**1 regressed**"
+PULL = '[{"number": 5, "head": {"sha": "abc"}}]'
+OTHERS_COMMENT = '{"id": 1, "user": {"type": "User"}, "body": "<!-- carousel regression guard -->"}'
+OWN_COMMENT = '{"id": 7, "user": {"type": "Bot"}, "body": "<!-- carousel regression guard -->\\nold"}'
+
+
+def document(name: str) -> Any:
+    return yaml.safe_load((EXAMPLE / name).read_text(encoding="utf-8"))
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    read = document(name)
+    if name == "action.yml":
+        return list(read["runs"]["steps"])
+    return [step for job in read["jobs"].values() for step in job["steps"]]
+
+
+def step(file: str, name: str) -> str:
+    return next(str(each["run"]) for each in steps(file) if each.get("name") == name)
 
 
 def commands_of_readme() -> list[str]:
@@ -28,47 +57,139 @@ def commands_of_readme() -> list[str]:
     return [line for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()]
 
 
-def commands_of_workflow() -> list[str]:
-    workflow = (EXAMPLE / "guard.yml").read_text(encoding="utf-8")
-    return [line.strip() for line in workflow.splitlines() if line.strip().startswith("carousel ")]
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+    (folder / name).chmod(0o755)
 
 
-def split_by_shell(command: str, folder: Path) -> list[str]:
-    """Return the arguments of a command, as a shell in `folder` splits and expands them."""
-    printed = subprocess.run(
-        ["bash", "-euc", PRINT_WORDS + command], cwd=folder, capture_output=True, text=True, check=True
+def run_step(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of a step as GitHub's runner does, with the programs in `folder` first on the path."""
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return printed.stdout.split("\0")[:-1]
 
 
-def test_workflow_runs_the_commands_of_the_readme() -> None:
-    commands = commands_of_workflow()
-    assert [command.split()[1] for command in commands] == ["run", "run", "merge", "verify", "check"]
-    assert commands == commands_of_readme()[: len(commands)]
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_files_follow_the_schemas_of_github(name: str) -> None:
+    checker = Path(sys.executable).with_name("check-jsonschema")
+    checked = subprocess.run(
+        [checker, "--builtin-schema", SCHEMAS[name], EXAMPLE / name], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_no_job_that_runs_code_of_a_pull_request_can_write() -> None:
+    guard, comment = document("guard.yml"), document("comment.yml")
+    assert guard["permissions"] == {"contents": "read"}
+    assert all("permissions" not in job for job in guard["jobs"].values())
+    assert {each.get("uses", "").partition("@")[0] for each in steps("comment.yml")} == {
+        "actions/download-artifact",
+        "",
+    }
+    assert comment["permissions"] == {"actions": "read", "pull-requests": "write"}
+
+
+def test_no_script_contains_an_expression_of_github() -> None:
+    for name in SCHEMAS:
+        assert all("${{" not in each.get("run", "") for each in steps(name))  # a branch name could be a command
+
+
+def test_the_action_runs_the_command_of_the_readme() -> None:
+    command = step("action.yml", "Measure in turns").strip().replace("carousel-guard/", "")
+    assert command.replace('"$PLAN"', "guard.toml").replace('"$BASE"', "HEAD~1") == commands_of_readme()[0]
 
 
 def test_plan_is_valid() -> None:
     plan = load(str(EXAMPLE / "guard.toml"))
-    assert len(cases(plan)) == 6
-    assert set(plan.measure) == {"accuracy", "latency", "streaming"}
+    assert set(plan.measure) & {"latency", "streaming"}
+    assert cases(plan)
 
 
-def test_commands_of_the_readme_run_and_an_unchanged_repository_passes(
-    carousel: Carousel, inline: Inline, tmp_path: Path
-) -> None:
-    """Check the exit code of each command of the README, and the files that the commands write.
-
-    For speed, the test uses the smallest plan, two repetitions, and an executor without processes.
-    """
+def test_a_slower_change_fails_with_a_summary(carousel: Carousel, versions: Versions, tmp_path: Path) -> None:
+    """The command of the README runs on the smallest plan, and so do the commands that look back."""
     write_plan(tmp_path).rename(tmp_path / "guard.toml")
-    for command in commands_of_readme():
-        assert command.startswith("carousel ")
-        ended = carousel(*split_by_shell(command.replace("--repeat 6", "--repeat 2"), tmp_path))
-        assert ended.code == 0, f"{command}: {ended.out}{ended.err}"
+    measure, *others = (shlex.split(line)[1:] for line in commands_of_readme() if "bisect" not in line)
+    versions.slower = lambda case: 0.1 if case.arch.startswith("lstm") else 0.0
+    done = carousel(*(str(HOME) if word == "HEAD~1" else word for word in measure))
+    assert done.code == 1, done.err
+    assert "failed: " in done.out
     base, new = Store(tmp_path / "runs").runs()
-    assert base.file().repeat == new.file().repeat == 2
-    tests = ElementTree.parse(tmp_path / "carousel.xml").getroot().iter("testcase")
-    assert len(list(tests)) > 3
-    assert f"base {base.id}, new {new.id}" in (tmp_path / "carousel.md").read_text(encoding="utf-8").replace("\\", "")
+    assert base.file().turns is not None and new.file().turns is not None
+    assert len(list(ElementTree.parse(tmp_path / "carousel.xml").getroot().iter("testcase"))) > 3
+    summary = (tmp_path / "carousel.md").read_text(encoding="utf-8")
+    assert summary.startswith("### Carousel check: failed\n")
+    assert re.search(r"noise: \d+ timings, known to ±[\d.]+% .{0,2}median.{0,2}, at worst to ±[\d.]+%", summary)
+    assert summary.index("regressed |") < summary.index("<details>")
+    for command in others:
+        ended = carousel(*command)
+        assert ended.code == 0, f"{command}: {ended.out}{ended.err}"
     timings = json.loads((tmp_path / "timings.json").read_text(encoding="utf-8"))
     assert {benchmark["params"]["arch"] for benchmark in timings["benchmarks"]} == {"rnn", "lstm"}
+
+
+def test_the_bisect_command_has_known_options(carousel: Carousel, tmp_path: Path) -> None:
+    command = next(shlex.split(line)[1:] for line in commands_of_readme() if "bisect" in line)
+    write_plan(tmp_path).rename(tmp_path / "guard.toml")
+    assert "is no git revision" in carousel(*command[:1], "no-such-revision", *command[2:]).err
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_the_action_has_the_exit_code_of_the_check_and_passes_its_inputs_as_they_are(tmp_path: Path, code: int) -> None:
+    program(tmp_path, "carousel", f'printf "%s\\n" "$@" > arguments; exit {code}')
+    ran = run_step(step("action.yml", "Measure in turns"), tmp_path, PLAN="my plan.toml", BASE="$(touch attacked)")
+    assert ran.returncode == code
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[:4] == ["run", "my plan.toml", "--against", "$(touch attacked)"]
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_the_action_shows_the_summary_or_says_that_there_is_none(tmp_path: Path, is_measured: bool) -> None:
+    if is_measured:
+        (tmp_path / "carousel-guard").mkdir()
+        (tmp_path / "carousel-guard" / "carousel.md").write_text(SUMMARY)
+    ran = run_step(step("action.yml", "Show the summary"), tmp_path, GITHUB_STEP_SUMMARY="shown.md")
+    assert ran.returncode == 0, ran.stderr
+    shown = (tmp_path / "shown.md").read_text()
+    assert shown == (SUMMARY if is_measured else "### Carousel check: not measured; the log of the job says why\n")
+
+
+@pytest.mark.parametrize(
+    ("pulls", "comments", "called"),
+    [
+        (PULL, f"[{OTHERS_COMMENT}]", "POST repos/o/r/issues/5/comments"),
+        (
+            '[{"number": 5, "head": {"sha": "abc"}}]',
+            f"[{OTHERS_COMMENT}, {OWN_COMMENT}]",
+            "PATCH repos/o/r/issues/comments/7",
+        ),
+        (PULL.replace("abc", "newer"), "[]", None),
+        ("[]", "[]", None),
+    ],
+)
+def test_one_comment_is_written_and_then_replaced(
+    tmp_path: Path, pulls: str, comments: str, called: str | None
+) -> None:
+    """The program `gh` is replaced by one that answers with documents of GitHub's API, filtered by Python's `json`."""
+    (tmp_path / "carousel-guard").mkdir()
+    (tmp_path / "carousel-guard" / "carousel.md").write_text(f"{SUMMARY} ±\n")
+    (tmp_path / "pulls.json").write_text(pulls)
+    (tmp_path / "comments.json").write_text(comments)
+    program(
+        tmp_path,
+        "gh",
+        f'exec {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name("github_double.py")))} "$@"',
+    )
+    ran = run_step(
+        step("comment.yml", "Write the comment"), tmp_path, REPOSITORY="o/r", OWNER="o", BRANCH="b'ranch", COMMIT="abc"
+    )
+    assert ran.returncode == 0, ran.stderr
+    written = tmp_path / "written"
+    assert (written.read_text() if written.exists() else None) == (
+        None if called is None else f"{called}\n<!-- carousel regression guard -->\n{SUMMARY} ±\n"
+    )

@@ -15,11 +15,15 @@ def list_(
     glob: Annotated[str, typer.Argument(metavar="GLOB", help="List only names that match this pattern.")] = "*",
     store: StoreOption = DEFAULT_STORE,
     plugin_files: PluginOption = None,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print the file of one plan: a start for your own.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List architectures, tasks, plans or stored runs."""
-    from bench.commands.listing import list_names
+    from bench.commands.listing import list_names, print_plan_file
 
+    if as_toml:
+        print_plan_file(kind, glob, as_json=as_json)
+        return
     list_names(kind, glob, store=store, plugin_files=plugin_files or [], as_json=as_json)
 
 

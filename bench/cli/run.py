@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -71,6 +72,15 @@ def run(
             metavar="N",
             help="Budget for the FLOPs of one streamed step at the trained length, such as 40k; "
             "the width is derived from it.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Set a field of the training protocol for all cases, such as learning_rate=3e-3 or steps=2000; "
+            "repeatable.",
         ),
     ] = None,
     learning_rates: Annotated[
@@ -149,10 +159,18 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="With --against: also fail if a result is inconclusive.")
     ] = False,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --against: write the results as JUnit XML; - is standard output."),
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --against: write a summary as Markdown; - is standard output."),
+    ] = None,
     allow: AllowOption = None,
     store: StoreOption = DEFAULT_STORE,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start a new run instead of resuming.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and exit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cases that would run, and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")] = False,
     plugin_files: PluginOption = None,
     as_json: JsonOption = False,
@@ -167,6 +185,7 @@ def run(
     With --against, fresh processes of this version and of a base time the cases in turns, until each timing is decided
     or a limit is reached. Both runs are stored. The output and the exit code are those of carousel check BASE NEW.
     """
+    from bench.commands.compare import CheckFiles
     from bench.commands.run import RunOptions, run_plan
     from bench.commands.run_against import AgainstOptions
 
@@ -183,6 +202,7 @@ def run(
         step_flops=step_flops,
         learning_rates=learning_rates,
         tuning_seeds=tuning_seeds,
+        settings=settings or [],
         measure=measure,
         device=device,
         workers=workers,
@@ -199,7 +219,13 @@ def run(
         plugin_files=plugin_files or [],
         as_json=as_json,
         against=AgainstOptions(
-            base=against, pairs=pairs, time_limit=time_limit, fail_on=fail_on, allow=allow, strict=strict
+            base=against,
+            pairs=pairs,
+            time_limit=time_limit,
+            fail_on=fail_on,
+            allow=allow,
+            strict=strict,
+            files=CheckFiles(junit=junit, summary=summary),
         ),
     )
     raise typer.Exit(run_plan(options, arguments=sys.argv[1:]))

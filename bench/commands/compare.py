@@ -28,6 +28,7 @@ from reports.export import (
     render_comparison,
 )
 from reports.text import change_of, differences_in_words, headline, missing_text, name_of
+from results import is_standard_output
 from results.comparison import COMPARED_AS, METRIC_FAMILIES, Comparison, Row, Thresholds, compare
 from results.store import reading_many
 
@@ -110,13 +111,42 @@ def check_run(
     `UsageError` if `junit` or `summary` has an unknown ending or cannot be written, or if both are one file. Raises
     `StoreError` if a run cannot be read.
     """
-    files = {"--junit": junit, "--summary": summary}
-    for option, path in files.items():
-        format_by_ending(path, ENDINGS[option], option=option)
-    require_distinct(files)
-    console = console_beside(files, as_json=as_json)
+    files = CheckFiles(junit=junit, summary=summary)
+    files.require_distinct(as_json=as_json)
     criterion = parse_fail_on(fail_on)
     comparison = compare_stored(store, base, new, thresholds=criterion.thresholds, allow=allow)
+    return report_check(comparison, criterion, files, strict=strict, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckFiles:
+    """Files for the results of a check. `-` is standard output, and None means no file."""
+
+    junit: Path | None = None
+    """File for JUnit XML."""
+    summary: Path | None = None
+    """File for a summary as Markdown."""
+
+    def by_option(self) -> dict[str, Path | None]:
+        return {"--junit": self.junit, "--summary": self.summary}
+
+    @property
+    def use_standard_output(self) -> bool:
+        return any(path is not None and is_standard_output(path) for path in self.by_option().values())
+
+    def require_distinct(self, *, as_json: bool) -> None:
+        """Raise `UsageError` if a file has an unknown ending, or if two documents would go to one file."""
+        for option, path in self.by_option().items():
+            format_by_ending(path, ENDINGS[option], option=option)
+        require_distinct(self.by_option())
+        console_beside(self.by_option(), as_json=as_json)
+
+
+def report_check(
+    comparison: Comparison, criterion: FailureCriterion, files: CheckFiles, *, strict: bool, as_json: bool
+) -> int:
+    """Print the verdict of a comparison, write the files, and return the exit code, as `check_run` does."""
+    console = console_beside(files.by_option(), as_json=as_json)
     failing = criterion.failing(comparison)
     code = exit_code(comparison, failing, strict=strict)
     try:
@@ -126,7 +156,7 @@ def check_run(
             "--junit": lambda: junit_xml(comparison, failing, strict=strict),
             "--summary": lambda: markdown_summary(comparison, code).encode(),
         }
-        write_outputs(files, contents)
+        write_outputs(files.by_option(), contents)
     return code
 
 

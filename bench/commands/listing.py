@@ -64,6 +64,17 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
             print_lines([f"`{DETAILS[kind]} {name}` shows more"], new_console(), style="dim")
 
 
+def print_plan_file(kind: Kind, name: str, *, as_json: bool) -> None:
+    """Print the TOML file of a shipped plan. Raises `UsageError` if `kind` is not `plans` or `name` is no plan."""
+    if kind != "plans":
+        raise UsageError(f"--toml prints a plan, not {kind}: use `carousel list plans NAME --toml`")
+    if as_json:
+        raise UsageError("--toml and --json exclude each other: give one of them")
+    if name not in plans.names():
+        raise UsageError(f"--toml needs the name of one plan, not {name!r}; choose from {', '.join(plans.names())}")
+    print(plans.path_of(name).read_text(encoding="utf-8"), end="")
+
+
 def list_archs(loaded: Loaded) -> list[Row]:
     """Return each architecture's name, summary and default options.
 

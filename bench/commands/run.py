@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 import math
 import shlex
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.console import Console
 
 import reports
 from bench.against.measure import describe_in_turns, measure_in_turns
+from bench.commands.dry_run import print_dry_run
 from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
@@ -29,14 +32,15 @@ from bench.plans.invalid_field import first_error
 from bench.plans.plan import Plan, load
 from bench.plans.selection import select
 from bench.plugins import loader
+from bench.runner.pending import Pending
 from bench.runner.request import Request
 from bench.runner.run import Outcome, describe, execute
-from results import BUDGETS, Probe, Tuning
+from results import BUDGETS, Probe, Protocol, Run, Tuning
 
 MAX_COMMAND = 4000
 """Maximum length of a stored command in characters."""
 
-PRIVATE_OPTIONS = ("--store",)
+PRIVATE_OPTIONS = ("--store", "--summary", "--junit")
 """Options whose values are paths on this machine. They are omitted from the stored command."""
 
 MIN_WORKER_BYTES = 256 << 20
@@ -73,6 +77,8 @@ class RunOptions:
     """Learning rates to choose from, separated by commas; None for the rates or the grid of the plan."""
     tuning_seeds: int | None = None
     """Number of seeds per learning rate of the grid."""
+    settings: Sequence[str] = ()
+    """Fields of the protocol, such as `steps=2000`, which replace those of the plan."""
     measure: str | None = None
     """Names of probes, separated by commas."""
     device: str = "cpu"
@@ -115,27 +121,30 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     Raises `UsageError` if the options are invalid. In this case, nothing is executed. Errors of `describe`,
     `execute` and `finish_run` are passed on.
     """
-    in_turns = options.against.settings(repeat=options.repeat, scheduler=options.scheduler)
-    with only_documents_on_standard_output(options.as_json):
-        console = new_console(stderr=options.as_json)
+    in_turns = options.against.settings(repeat=options.repeat, scheduler=options.scheduler, as_json=options.as_json)
+    prints_document = options.as_json or options.against.files.use_standard_output
+    with only_documents_on_standard_output(prints_document):
+        console = new_console(stderr=prints_document)
         request = new_request(options, arguments, console)
-        if options.dry_run:
-            if in_turns is None:
-                describe(request, console)
-            else:
-                describe_in_turns(request, in_turns, console)
-            return OK
         quiet = options.quiet or options.as_json
+        outcome: Pending | Outcome | tuple[Run, Run]
         try:
-            outcome = (
-                execute(request, console, quiet=quiet)
-                if in_turns is None
-                else measure_in_turns(request, in_turns, console, quiet=quiet)
-            )
+            if options.dry_run and in_turns is not None:
+                describe_in_turns(request, in_turns, console)
+                return OK
+            if options.dry_run:
+                outcome = describe(request, console)
+            elif in_turns is None:
+                outcome = execute(request, console, quiet=quiet)
+            else:
+                outcome = measure_in_turns(request, in_turns, console, quiet=quiet)
         except KeyboardInterrupt:
-            if in_turns is None:
+            if in_turns is None and not options.dry_run:
                 print_lines(["stopped: finished cases are saved; rerun the same command to resume"], console)
             return INTERRUPTED
+    if isinstance(outcome, Pending):
+        print_dry_run(outcome, console, as_json=options.as_json)
+        return OK
     if isinstance(outcome, Outcome):
         finish_run(outcome, console, as_json=options.as_json)
         return OK if outcome.complete else FAILED
@@ -199,6 +208,11 @@ def choose_plan(options: RunOptions) -> Plan:
         changes["params_of"] = options.params_of
     if {"archs", "tasks", "lengths"} & changes.keys():
         changes["extra"] = ()
+    if options.settings:
+        settings = parse_settings(options.settings)
+        if tuning is not None and "learning_rate" in settings:
+            raise UsageError("--set learning_rate and --learning-rates exclude each other: give one of them")
+        plan = plan.with_protocol(settings)
     if options.measure is not None:
         changes["measure"] = _probes(options.measure)
     if options.deadline is not None:
@@ -287,8 +301,8 @@ def _check(options: RunOptions) -> None:
     _whole_number("--repeat", options.repeat)
     if options.timeout is not None and not options.timeout > 0:
         raise UsageError(f"--timeout must be more than 0 seconds, not {options.timeout:g}")
-    if options.dry_run and options.as_json:
-        raise UsageError("--dry-run and --json exclude each other: a dry run has no results to print; give one of them")
+    if options.dry_run and options.as_json and options.against.base is not None:
+        raise UsageError("--dry-run and --json exclude each other with --against; give one of them")
 
 
 def _names_in(package: str) -> Callable[[], list[str]]:
@@ -312,6 +326,30 @@ def _whole_number(option: str, value: str | int) -> int:
     if number < 1:
         raise UsageError(f"{option} must be at least 1, not {number}")
     return number
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a protocol that `--set` gives, such as `steps=2000` or `evaluate_at=[64, "40..256"]`.
+
+    A value is read as in a TOML file. What is no TOML value is text. Raises `UsageError` if a field is unknown, has no
+    value or is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not value:
+            raise UsageError(f"--set takes FIELD=VALUE, such as learning_rate=3e-3, not {text!r}")
+        if name not in Protocol.model_fields:
+            close = difflib.get_close_matches(name, Protocol.model_fields, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(Protocol.model_fields)}"
+            raise UsageError(f"--set {text}: the protocol has no field {name!r}; {hint}")
+        if name in found:
+            raise UsageError(f"--set {name} is given twice; give it once")
+        try:
+            found[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = value
+    return found
 
 
 def _tuning(options: RunOptions, plan: Plan) -> Tuning | None:

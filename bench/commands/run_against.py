@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.against.measure import Settings
 from bench.commands.allow import parse_allow
-from bench.commands.compare import compare_stored, exit_code, parse_fail_on, print_check
+from bench.commands.compare import CheckFiles, compare_stored, parse_fail_on, report_check
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError
@@ -36,12 +36,14 @@ class AgainstOptions:
     """Fields in which the versions may differ, separated by commas."""
     strict: bool = False
     """Whether inconclusive results fail the check."""
+    files: CheckFiles = field(default_factory=CheckFiles)
+    """Files for the results of the check."""
 
-    def settings(self, *, repeat: int, scheduler: str | None) -> Settings | None:
+    def settings(self, *, repeat: int, scheduler: str | None, as_json: bool = False) -> Settings | None:
         """Return the settings of a run in turns, or None without `--against`.
 
-        `repeat` and `scheduler` are the values of the options that exclude `--against`. Raises `UsageError` if an
-        option is invalid, or if an option needs `--against`.
+        `repeat` and `scheduler` are the values of the options that exclude `--against`, and `as_json` is that of
+        `--json`. Raises `UsageError` if an option is invalid, or if an option needs `--against`.
         """
         given = {
             "--pairs": self.pairs,
@@ -49,7 +51,7 @@ class AgainstOptions:
             "--fail-on": self.fail_on,
             "--allow": self.allow,
             "--strict": self.strict or None,
-        }
+        } | self.files.by_option()
         if self.base is None:
             if alone := [option for option, value in given.items() if value is not None]:
                 raise UsageError(f"{alone[0]} says how to measure in turns with a base: add --against BASE")
@@ -63,6 +65,7 @@ class AgainstOptions:
             raise UsageError(
                 f"--pairs must be one of {', '.join(map(str, LOOKS))}, not {pairs}: cases are decided then"
             )
+        self.files.require_distinct(as_json=as_json)
         criterion = parse_fail_on(self.fail_on)
         return Settings(
             base=self.base,
@@ -84,13 +87,11 @@ def check_in_turns(
         base: The run of the base.
         new: The run of the new version.
         options: The options that the user gave.
-        console: Console for the verdicts and messages.
+        console: Console for messages.
         as_json: Whether to print one JSON document on standard output instead of the verdicts.
     """
     criterion = parse_fail_on(options.fail_on)
     comparison = compare_stored(store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow)
-    failing = criterion.failing(comparison)
-    code = exit_code(comparison, failing, strict=options.strict)
-    print_check(comparison, failing, code, console=console, as_json=as_json)
+    code = report_check(comparison, criterion, options.files, strict=options.strict, as_json=as_json)
     print_lines([f"runs: base {base.id}, new {new.id}"], console)
     return code

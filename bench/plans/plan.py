@@ -207,6 +207,26 @@ class Plan(Strict):
             }
         )
 
+    def with_protocol(self, fields: dict[str, Any]) -> Plan:
+        """Return the plan with these fields in every protocol, also in those of overrides and extra grids.
+
+        A learning rate replaces the grid of `tuning`.
+        """
+        changed: dict[str, Any] = {
+            "protocol": self.protocol | fields,
+            "override": tuple(
+                each.model_copy(
+                    update={
+                        "protocol": each.protocol | {name: fields[name] for name in each.protocol if name in fields},
+                        "found_by": None if RATE in fields else each.found_by,
+                    }
+                )
+                for each in self.override
+            ),
+            "extra": tuple(each.model_copy(update={"protocol": each.protocol | fields}) for each in self.extra),
+        }
+        return self.model_copy(update=changed | ({"tuning": None} if RATE in fields else {}))
+
     def without_origins_unless_in(self, original: Plan) -> Plan:
         """Return the plan without `found_by` where a run that tuned the plan `original` cannot have found the rate.
 
@@ -267,12 +287,17 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: ("/" in name, name))
 
 
+def path_of(name: str) -> Path:
+    """Return the file of the plan with this name, which `names` has."""
+    return FOLDER / f"{name}.toml"
+
+
 def load(name: str) -> Plan:
     """Load a plan by its name or by the path of a TOML file.
 
     Raises `UsageError` if the plan is missing, unreadable, too large or invalid, or if one of its protocols is.
     """
-    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    path = path_of(name) if name in names() else Path(name)
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113  (accepts names of any length)
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""

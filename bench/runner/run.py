@@ -57,8 +57,10 @@ class Outcome:
         return measured and not failed and len(self.records) == len(self.file.cases)
 
 
-def describe(request: Request, console: Console) -> None:
+def describe(request: Request, console: Console) -> Pending:
     """Print the numbers of finished and pending cases, and the expected duration. Execute nothing.
+
+    Returns the work that the run would have.
 
     Raises `UsageError` for an impossible plan or an unusable dask cluster.
     """
@@ -69,6 +71,7 @@ def describe(request: Request, console: Console) -> None:
         records = {} if run is None else run.read()[0]
         pending = Pending(file, records, duration_estimator(request.store))
         _print_plan(console, request, pending, cluster, resumed=run)
+    return pending
 
 
 def execute(request: Request, console: Console, *, quiet: bool = False) -> Outcome:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from reports.format import new_console, numbers, print_lines, print_table
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
-from reports.text.comparison import absent_cells, cells, differences_in_words, headline, notes
+from reports.text.comparison import absent_cells, cells, differences_in_words, headline, noise_in_words, notes
 from results import location_parts
 from results.comparison import Comparison, MissingCase, Row
 
@@ -37,6 +37,7 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
     style = "bold red" if comparison.count("regressed") else "bold"
     print_lines([headline(comparison)], console, style=style)
     print_lines([f"base {comparison.base.id}, new {comparison.new.id}"], console, style="dim")
+    print_lines([line for line in [noise_in_words(comparison)] if line], console, style="dim")
     shown = [
         row for verdict in SHOWN_VERDICTS for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]
     ]
@@ -68,6 +69,8 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
     c = comparison
     budget = _Budget(longest)
     lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
+    if noise := noise_in_words(c):
+        lines += [_safe(noise), ""]
     differences = differences_in_words(c)
     if differences:
         lines += [*budget.cut([f"- {_safe(line)}" for line in differences]), ""]

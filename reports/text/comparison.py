@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from reports.format import numbers
 from results import location_parts
 from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
@@ -24,6 +26,24 @@ def headline(comparison: Comparison) -> str:
     if c.failed:
         counts.append(f"{len(c.failed):,} newly failed")
     return ", ".join(counts)
+
+
+def noise_in_words(comparison: Comparison) -> str:
+    """Return how exact the timings are, in one line, or "" if none has an interval.
+
+    The line has the half widths of the 95% intervals of the changes: their median over all timings, and the largest.
+    """
+    widths = [
+        (row.high - row.low) / 2
+        for row in comparison.rows
+        if row.kind == "timing" and row.low is not None and row.high is not None
+    ]
+    if not widths:
+        return ""
+    typical, largest = statistics.median(widths), max(widths)
+    return (
+        f"noise: {numbers.plural(len(widths), 'timing')}, known to ±{typical:.1%} (median), at worst to ±{largest:.1%}"
+    )
 
 
 def notes(comparison: Comparison) -> list[str]:

@@ -31,7 +31,15 @@ __all__ = ["carousel", "inline"]
         (("--deadline", "1.4ns"), "a deadline has whole nanoseconds, not 1.4 of them; round it"),
         (("--lengths", "4,4"), "lengths: 4 occurs more than once; give each value once"),
         (("--lanes", "0"), "--workers must be at least 1, not 0"),
-        (("--dry-run", "--json"), "--dry-run and --json exclude each other"),
+        (("--dry-run", "--json", "--against", "."), "--dry-run and --json exclude each other with --against"),
+        (("--set", "steps"), "--set takes FIELD=VALUE, such as learning_rate=3e-3, not 'steps'"),
+        (("--set", "stepz=1"), "the protocol has no field 'stepz'; did you mean steps?"),
+        (("--set", "steps=1", "--set", "steps=2"), "--set steps is given twice; give it once"),
+        (("--set", "steps=many"), "steps must be a whole number, not 'many'"),
+        (
+            ("--set", "learning_rate=1e-3", "--learning-rates", "1e-3,1e-2"),
+            "--set learning_rate and --learning-rates exclude each other",
+        ),
     ],
 )
 def test_invalid_options_are_reported_in_one_line(
