@@ -90,7 +90,7 @@ def check_in_turns(
     criterion = parse_fail_on(options.fail_on)
     comparison = compare_stored(store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow)
     failing = criterion.failing(comparison)
-    code = exit_code(comparison, failing, strict=options.strict)
+    code = exit_code(comparison, criterion, strict=options.strict)
     print_check(comparison, failing, code, console=console, as_json=as_json)
     print_lines([f"runs: base {base.id}, new {new.id}"], console)
     return code

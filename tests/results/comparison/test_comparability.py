@@ -109,4 +109,4 @@ def test_the_families_of_metrics_cover_every_compared_metric() -> None:
     assert METRIC_FAMILIES["streaming"] == ("step_seconds", "call_step_seconds")
     assert METRIC_FAMILIES["state"] == ("state_bytes",)
     assert set(COMPARED_METRICS) <= set(METRIC_FAMILIES)
-    assert all(metric.probe is not None for metric in COMPARED_METRICS.values())
+    assert [name for name, metric in COMPARED_METRICS.items() if metric.probe is None] == ["benchmark_seconds"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from results import Block, Case, Measurement, ProbeRun, Protocol, Record, RunFile, Tuning
-from results.comparison.compare import EVERYWHERE, Comparison, compare, location_text
+from results.comparison.compare import compare
 from results.comparison.pairing import condition_differences, conditions_of
+from results.comparison.rows import EVERYWHERE, Comparison, location_text
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
 from tests import promises
