@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, RUN_HELP, AllowOption, FormatOption, JsonOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, RUN_HELP, AllowOption, FormatOption, JsonOption, RenameOption, StoreOption
 
 BaseArgument = Annotated[
     str,
@@ -29,6 +29,7 @@ def compare(
     new: NewArgument = "latest",
     format: FormatOption = "table",
     allow: AllowOption = None,
+    rename: RenameOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,7 +40,9 @@ def compare(
     """
     from bench.commands.compare import compare_runs
 
-    raise typer.Exit(compare_runs(store, base, new, allow=allow, format="json" if as_json else format))
+    raise typer.Exit(
+        compare_runs(store, base, new, allow=allow, rename=rename or [], format="json" if as_json else format)
+    )
 
 
 def check(
@@ -61,6 +64,7 @@ def check(
         Path | None, typer.Option(metavar="FILE", help="Write a summary as Markdown; - is standard output.")
     ] = None,
     allow: AllowOption = None,
+    rename: RenameOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,6 +97,7 @@ def check(
         base,
         new,
         allow=allow,
+        rename=rename or [],
         fail_on=fail_on,
         strict=strict,
         junit=junit,

@@ -22,6 +22,7 @@ from bench.commands.output import (
     require_distinct,
     write_outputs,
 )
+from bench.commands.rename import parse_renames
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -62,7 +63,9 @@ class FailureCriterion:
         return [row for row in comparison.rows if row.metric in self.metrics]
 
 
-def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format: str) -> int:
+def compare_runs(
+    store: Path, base: str, new: str, *, allow: str | None, rename: Sequence[str] = (), format: str
+) -> int:
     """Compare two runs, print the comparison, and return the exit code. Changes do not affect the exit code.
 
     Args:
@@ -70,12 +73,13 @@ def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format:
         base: The baseline: an id, a unique prefix, `latest`, a path, or files of pytest-benchmark.
         new: The run or the files to compare with it.
         allow: Fields in which the runs may differ, separated by commas; None for no field.
+        rename: New names of architectures and tasks, such as `old=new`.
         format: `table`, `json`, or a key of `WRITERS`.
 
     Raises `UsageError` for an unknown field in `allow`, and if `base` and `new` are the same run. Raises `StoreError`
     if a run cannot be read.
     """
-    comparison = compare_named(store, base, new, thresholds=Thresholds(), allow=allow)
+    comparison = compare_named(store, base, new, thresholds=Thresholds(), allow=allow, rename=rename)
     if format == "table":
         render_comparison(comparison)
     elif format == "json":
@@ -93,6 +97,7 @@ def check_run(
     new: str,
     *,
     allow: str | None,
+    rename: Sequence[str] = (),
     fail_on: str | None,
     strict: bool,
     junit: Path | None,
@@ -106,6 +111,7 @@ def check_run(
         base: The baseline: an id, a unique prefix, `latest`, a path, or files of pytest-benchmark.
         new: The run or the files to check.
         allow: Fields in which the runs may differ, separated by commas; None for no field.
+        rename: New names of architectures and tasks, such as `old=new`.
         fail_on: Metrics that fail the check, in the format of `parse_fail_on`; None for all metrics.
         strict: Whether inconclusive results fail the check.
         junit: File for the results as JUnit XML, or None.
@@ -124,7 +130,7 @@ def check_run(
     require_distinct(files)
     console = console_beside(files, as_json=as_json)
     criterion = parse_fail_on(fail_on)
-    comparison = compare_named(store, base, new, thresholds=criterion.thresholds, allow=allow)
+    comparison = compare_named(store, base, new, thresholds=criterion.thresholds, allow=allow, rename=rename)
     failing = criterion.failing(comparison)
     code = exit_code(comparison, criterion, strict=strict)
     try:
@@ -258,17 +264,23 @@ def junit_xml(comparison: Comparison, criterion: FailureCriterion, *, strict: bo
     return xml
 
 
-def compare_named(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
+def compare_named(
+    store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str]
+) -> Comparison:
     """Compare two runs of a store, or the files of pytest-benchmark that `base` and `new` name."""
     files = benchmark_sides(base, new)
     if files is None:
-        return compare_stored(store, base, new, thresholds=thresholds, allow=allow)
+        return compare_stored(store, base, new, thresholds=thresholds, allow=allow, rename=rename)
+    if rename:
+        raise UsageError("--rename joins cases of runs, not benchmarks in files; leave it out")
     return compare_files((base, files[0]), (new, files[1]), thresholds=thresholds, allow=allow)
 
 
-def compare_stored(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
-    """Compare two runs of a store, as `check_run` does."""
-    allowed = parse_allow(allow)
+def compare_stored(
+    store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str] = ()
+) -> Comparison:
+    """Compare two runs of a store, as `check_run` does. Raises `RenameError` if names cannot be joined."""
+    allowed, names = parse_allow(allow), parse_renames(rename)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))
         return compare(
@@ -277,6 +289,7 @@ def compare_stored(store: Path, base: str, new: str, *, thresholds: Thresholds, 
             thresholds=thresholds,
             allow=allowed,
             unusable=(before.unusable, after.unusable),
+            renamed=names,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.format import numbers
 from results import location_parts
-from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
+from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, location_text
 
 
 def headline(comparison: Comparison) -> str:
@@ -50,7 +50,10 @@ def differences_in_words(comparison: Comparison) -> list[str]:
     The last line names the fields that would have to be equal but that neither run has, if there are any.
     """
     c = comparison
-    lines = [f"not comparable: {difference}" for difference in c.differences]
+    lines = [
+        f"{'timings ' if difference.field in MACHINE else ''}not comparable: {difference}"
+        for difference in c.differences
+    ]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]
     lines += [f"differs: {difference.phrase}" for difference in c.reported_differences]
     if c.unknown:

@@ -3,6 +3,7 @@
 from results.comparison.benchmarks import compare_benchmarks
 from results.comparison.comparability import (
     ALLOWABLE,
+    MACHINE,
     REQUIRED_EQUAL,
     Difference,
     EnvironmentDifferences,
@@ -11,8 +12,9 @@ from results.comparison.comparability import (
     run_differences,
 )
 from results.comparison.compare import compare
-from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
+from results.comparison.history import HistoryPoint, Series, history, locations
 from results.comparison.pairing import MissingCase
+from results.comparison.renaming import RenameError, rename_run, renames, require_no_circle
 from results.comparison.rows import Comparison, Row, location_text
 from results.comparison.turns import LOOKS
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
@@ -22,8 +24,8 @@ __all__ = [
     "ALLOWABLE",
     "COMPARED_AS",
     "COMPARED_METRICS",
-    "FALSE_ALARMS",
     "LOOKS",
+    "MACHINE",
     "METRIC_FAMILIES",
     "REQUIRED_EQUAL",
     "Comparison",
@@ -31,15 +33,19 @@ __all__ = [
     "EnvironmentDifferences",
     "HistoryPoint",
     "MissingCase",
+    "RenameError",
     "Row",
     "Series",
     "Thresholds",
-    "change_points",
     "compare",
     "compare_benchmarks",
     "environment_differences",
     "history",
     "location_text",
+    "locations",
     "plugin_differences",
+    "rename_run",
+    "renames",
+    "require_no_circle",
     "run_differences",
 ]

@@ -31,9 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.comparison.comparability import run_differences
+from results.comparison.comparability import MACHINE, run_differences
 from results.comparison.evidence import Pool, evidence, tested_families
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, distinguishing_settings, pair_records
+from results.comparison.renaming import Renamed, rename_run, renames
 from results.comparison.rows import Comparison, in_order, judged_row, location_text, pooled_row
 from results.comparison.turns import Judged, judge_in_turns, were_measured_in_turns
 from results.comparison.units import COMPARED_METRICS, Units, Unmeasured, paired_units
@@ -51,10 +52,12 @@ def compare(
     thresholds: Thresholds | None = None,
     allow: frozenset[str] = frozenset(),
     unusable: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    renamed: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare every metric in `COMPARED_METRICS`, for every case that both runs have.
 
-    A case that a run planned is missing if the run has no usable record of it.
+    A case that a run planned is missing if the run has no usable record of it. Timings are not comparable if the
+    machines differ in a field of `MACHINE`; scores and sizes are.
 
     Args:
         base: Run file and records of the baseline run.
@@ -62,15 +65,25 @@ def compare(
         thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
         allow: Names of fields that do not prevent the comparison if they differ.
         unusable: For each run, why a record cannot be used, by the key of its case.
+        renamed: New names of architectures and tasks by old names, in addition to those of the plans of the runs.
+
+    Raises `RenameError` if names cannot be joined.
     """
     thresholds = thresholds or Thresholds()
+    names = renames((base[0], new[0]), renamed)
+    base, new, unusable = _under_new_names(base, new, unusable, names)
     pairing = pair_records(base, new, unusable)
     in_turns = were_measured_in_turns(base[0], new[0])
     paired = paired_units(pairing.pairs, base[1], new[1], in_turns=in_turns)
     units = paired.units
     environment = run_differences(base[0], new[0])
     differences = [
-        [*environment.forbidding, *pairing.pairs[unit.pair].differences, *unit.differences] for unit in units
+        [
+            *(each for each in environment.forbidding if unit.kind == "timing" or each.field not in MACHINE),
+            *pairing.pairs[unit.pair].differences,
+            *unit.differences,
+        ]
+        for unit in units
     ]
     forbidding = [[each for each in of_unit if each.field not in allow] for of_unit in differences]
     comparable = [index for index, of_unit in enumerate(forbidding) if not of_unit]
@@ -125,6 +138,22 @@ def compare(
             for record in records.values()
         ),
     )
+
+
+_Run = tuple[RunFile, Sequence[Record]]
+_Unusable = Mapping[str, str]
+
+
+def _under_new_names(
+    base: _Run, new: _Run, unusable: tuple[_Unusable, _Unusable], names: Renamed
+) -> tuple[_Run, _Run, tuple[_Unusable, _Unusable]]:
+    """Return two runs, and why some of their records cannot be used, with all names changed to the latest ones."""
+    sides = [rename_run(file, records, names) for file, records in (base, new)]
+    states = [
+        {keys.get(key, key): state for key, state in of_side.items()}
+        for of_side, (_, _, keys) in zip(unusable, sides, strict=True)
+    ]
+    return sides[0][:2], sides[1][:2], (states[0], states[1])
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
