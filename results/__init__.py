@@ -2,7 +2,7 @@
 
 from results.claims.judge import AGAINST_PREFIX, DEFAULT_OPTION, Entry, Finding, Verdict, judge
 from results.claims.quantities import epoch_of
-from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
+from results.comparison.history import HistoryPoint, Series, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples
 from results.schema.base import Key, Strict, digest
 from results.schema.case import (
@@ -38,6 +38,7 @@ from results.schema.record import (
     Training,
 )
 from results.schema.run import Environment, RunFile, Side, Turns
+from results.statistics.change_points import FALSE_ALARMS, change_points
 from results.statistics.convergence import (
     LOSS_GAIN,
     SCORE_GAIN,

@@ -199,5 +199,6 @@ def _is_user_mistake(error: Exception) -> bool:
     if "results" not in sys.modules:  # importing it takes time, and may be what has failed
         return False
     from results import StoreError
+    from results.comparison import RenameError
 
-    return isinstance(error, StoreError)
+    return isinstance(error, (StoreError, RenameError))

@@ -25,6 +25,15 @@ AllowOption = Annotated[
     typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
 ]
 
+RenameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="Join the cases of an architecture or a task that was renamed, in addition to those that the plans of the "
+        "runs name in `renamed`; repeatable.",
+    ),
+]
+
 FormatOption = Annotated[TableFormat, typer.Option(help="Output format.")]
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP, autocompletion=completion.runs)]

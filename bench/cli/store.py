@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, RunArgument, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, RenameOption, RunArgument, StoreOption
 
 
 def merge(
@@ -97,10 +97,19 @@ def history(
         ),
     ] = None,
     allow: AllowOption = None,
+    rename: RenameOption = None,
+    order: Annotated[
+        Literal["time", "commit"],
+        typer.Option(help="Order of the runs: as they ended, or as their commits follow each other in git."),
+    ] = "time",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one metric over all stored runs and where it changed."""
+    """Show one metric over all stored runs and where it changed.
+
+    Scores of all machines are joined. Timings of several machines are joined only with --allow host, and with further
+    fields such as cpu if the machines differ in them.
+    """
     from bench.commands.history import show_history
 
-    show_history(store, glob, metric, at or [], output, allow=allow, as_json=as_json)
+    show_history(store, glob, metric, at or [], output, allow=allow, rename=rename or [], order=order, as_json=as_json)

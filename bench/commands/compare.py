@@ -1,4 +1,7 @@
-"""`carousel compare` and `carousel check`: compare two stored runs, and check the second for regressions."""
+"""`carousel compare` and `carousel check`: compare two stored runs, and check the second for regressions.
+
+Files of pytest-benchmark take the place of runs.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands.allow import parse_allow
+from bench.commands.benchmark_files import benchmark_sides, compare_files
 from bench.commands.output import (
     console_beside,
     format_by_ending,
@@ -18,6 +22,7 @@ from bench.commands.output import (
     require_distinct,
     write_outputs,
 )
+from bench.commands.rename import parse_renames
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (
@@ -52,23 +57,30 @@ class FailureCriterion:
 
     def failing(self, comparison: Comparison) -> list[Row]:
         """Return the rows that fail the check: those of `metrics` that regressed."""
-        return [row for row in comparison.rows if row.verdict == "regressed" and row.metric in self.metrics]
+        return [row for row in self.selected(comparison) if row.verdict == "regressed"]
+
+    def selected(self, comparison: Comparison) -> list[Row]:
+        """Return the rows of `metrics`."""
+        return [row for row in comparison.rows if row.metric in self.metrics]
 
 
-def compare_runs(store: Path, base: str, new: str, *, allow: str | None, format: str) -> int:
+def compare_runs(
+    store: Path, base: str, new: str, *, allow: str | None, rename: Sequence[str] = (), format: str
+) -> int:
     """Compare two runs, print the comparison, and return the exit code. Changes do not affect the exit code.
 
     Args:
         store: Folder of runs.
-        base: The baseline: an id, a unique prefix, `latest`, or a path.
-        new: The run to compare with it.
+        base: The baseline: an id, a unique prefix, `latest`, a path, or files of pytest-benchmark.
+        new: The run or the files to compare with it.
         allow: Fields in which the runs may differ, separated by commas; None for no field.
+        rename: New names of architectures and tasks, such as `old=new`.
         format: `table`, `json`, or a key of `WRITERS`.
 
     Raises `UsageError` for an unknown field in `allow`, and if `base` and `new` are the same run. Raises `StoreError`
     if a run cannot be read.
     """
-    comparison = compare_stored(store, base, new, thresholds=Thresholds(), allow=allow)
+    comparison = compare_named(store, base, new, thresholds=Thresholds(), allow=allow, rename=rename)
     if format == "table":
         render_comparison(comparison)
     elif format == "json":
@@ -86,6 +98,7 @@ def check_run(
     new: str,
     *,
     allow: str | None,
+    rename: Sequence[str] = (),
     fail_on: str | None,
     strict: bool,
     junit: Path | None,
@@ -96,9 +109,10 @@ def check_run(
 
     Args:
         store: Folder of runs.
-        base: The baseline: an id, a unique prefix, `latest`, or a path.
-        new: The run to check.
+        base: The baseline: an id, a unique prefix, `latest`, a path, or files of pytest-benchmark.
+        new: The run or the files to check.
         allow: Fields in which the runs may differ, separated by commas; None for no field.
+        rename: New names of architectures and tasks, such as `old=new`.
         fail_on: Metrics that fail the check, in the format of `parse_fail_on`; None for all metrics.
         strict: Whether inconclusive results fail the check.
         junit: File for the results as JUnit XML, or None.
@@ -114,7 +128,7 @@ def check_run(
     files = CheckFiles(junit=junit, summary=summary)
     files.require_distinct(as_json=as_json)
     criterion = parse_fail_on(fail_on)
-    comparison = compare_stored(store, base, new, thresholds=criterion.thresholds, allow=allow)
+    comparison = compare_named(store, base, new, thresholds=criterion.thresholds, allow=allow, rename=rename)
     return report_check(comparison, criterion, files, strict=strict, as_json=as_json)
 
 
@@ -148,12 +162,12 @@ def report_check(
     """Print the verdict of a comparison, write the files, and return the exit code, as `check_run` does."""
     console = console_beside(files.by_option(), as_json=as_json)
     failing = criterion.failing(comparison)
-    code = exit_code(comparison, failing, strict=strict)
+    code = exit_code(comparison, criterion, strict=strict)
     try:
         print_check(comparison, failing, code, console=console, as_json=as_json)
     finally:  # also if standard output cannot be written
         contents = {
-            "--junit": lambda: junit_xml(comparison, failing, strict=strict),
+            "--junit": lambda: junit_xml(comparison, criterion, strict=strict),
             "--summary": lambda: markdown_summary(comparison, code).encode(),
         }
         write_outputs(files.by_option(), contents)
@@ -199,24 +213,27 @@ def parse_fail_on(text: str | None) -> FailureCriterion:
     return FailureCriterion(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(metrics))
 
 
-def exit_code(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> int:
+def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> int:
     """Return the exit code of the first of these conditions that holds, or `OK` if none holds.
 
-    1. A metric regressed: `failing` is not empty.
+    1. A metric regressed.
     2. A case failed in the new run. Or a case or a metric is missing in either run.
     3. A result is not comparable.
     4. There are no results.
     5. `strict` is true and a result is inconclusive. This condition has the exit code of a regression.
+
+    Only results of the metrics of `criterion` count, except for those that are missing.
     """
-    if failing:
+    verdicts = [row.verdict for row in criterion.selected(comparison)]
+    if "regressed" in verdicts:
         return REGRESSED
     if comparison.missing or comparison.failed:
         return FAILED
-    if comparison.count("not comparable"):
+    if "not comparable" in verdicts:
         return NOT_COMPARABLE
-    if not comparison.rows:
+    if not verdicts:
         return NOTHING_SELECTED
-    return REGRESSED if strict and comparison.count("inconclusive") else OK
+    return REGRESSED if strict and "inconclusive" in verdicts else OK
 
 
 def verdict_line(comparison: Comparison, code: int) -> str:
@@ -226,7 +243,7 @@ def verdict_line(comparison: Comparison, code: int) -> str:
         REGRESSED: "failed",
         FAILED: "failed: cases are missing or failed",
         NOT_COMPARABLE: "not comparable",
-        NOTHING_SELECTED: "nothing to compare: the runs have no result in common",
+        NOTHING_SELECTED: "nothing to compare: the two sides have no result in common that counts",
     }
     return f"{verdicts[code]}: {headline(comparison)}"
 
@@ -237,27 +254,28 @@ def markdown_summary(comparison: Comparison, code: int) -> str:
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
-def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -> bytes:
+def junit_xml(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> bytes:
     """Return the results as JUnit XML, with one test case per row and per missing or failed case.
 
-    The rows in `failing` fail. Inconclusive rows fail if `strict` is true, and are skipped if `strict` is false. Rows
-    that are not comparable, and missing or failed cases, are errors. The differences between the conditions of the
-    runs are properties of the suite.
+    Of the rows that `criterion` selects, the regressed ones fail, and those that are not comparable are errors.
+    Inconclusive ones fail if `strict` is true. Other rows that are inconclusive or not comparable are skipped. Missing
+    and failed cases are errors. The differences between the conditions of the runs are properties of the suite.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("carousel check")
     for number, line in enumerate(differences_in_words(comparison), start=1):
         suite.add_property(f"difference {number}", _printable(line))
-    failed = {id(row) for row in failing}
+    selected = {id(row) for row in criterion.selected(comparison)}
     for row in comparison.rows:
-        test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(f"{row.arch}.{row.task}"))
+        test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(_group(row)))
         message = _printable(f"{row.verdict}: {change_of(row)}{f'; {row.reason}' if row.reason else ''}")
-        if id(row) in failed or (strict and row.verdict == "inconclusive"):
+        counts = id(row) in selected
+        if counts and (row.verdict == "regressed" or (strict and row.verdict == "inconclusive")):
             test.result = [Failure(message, row.verdict)]
-        elif row.verdict == "not comparable":
+        elif counts and row.verdict == "not comparable":
             test.result = [Error(message, row.verdict)]
-        elif row.verdict == "inconclusive":
+        elif row.verdict in ("inconclusive", "not comparable"):
             test.result = [Skipped(message, row.verdict)]
         else:
             test.system_out = message
@@ -265,7 +283,8 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
     absent = [(missing_text(each), "missing", each.case) for each in comparison.missing]
     absent += [(each.reason, "newly failed", each.case) for each in comparison.failed]
     for message, kind, case in absent:
-        test = TestCase(_printable(case.key), _printable(f"{case.arch}.{case.task}"))
+        name, group = (case, _module(case)) if isinstance(case, str) else (case.key, f"{case.arch}.{case.task}")
+        test = TestCase(_printable(name), _printable(group))
         test.result = [Error(_printable(message), kind)]
         suite.add_testcase(test)
     document = JUnitXml("carousel")
@@ -275,9 +294,23 @@ def junit_xml(comparison: Comparison, failing: Sequence[Row], *, strict: bool) -
     return xml
 
 
-def compare_stored(store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None) -> Comparison:
-    """Compare two runs of a store, as `check_run` does."""
-    allowed = parse_allow(allow)
+def compare_named(
+    store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str]
+) -> Comparison:
+    """Compare two runs of a store, or the files of pytest-benchmark that `base` and `new` name."""
+    files = benchmark_sides(base, new)
+    if files is None:
+        return compare_stored(store, base, new, thresholds=thresholds, allow=allow, rename=rename)
+    if rename:
+        raise UsageError("--rename joins cases of runs, not benchmarks in files; leave it out")
+    return compare_files((base, files[0]), (new, files[1]), thresholds=thresholds, allow=allow)
+
+
+def compare_stored(
+    store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str] = ()
+) -> Comparison:
+    """Compare two runs of a store, as `check_run` does. Raises `RenameError` if names cannot be joined."""
+    allowed, names = parse_allow(allow), parse_renames(rename)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))
         return compare(
@@ -286,6 +319,7 @@ def compare_stored(store: Path, base: str, new: str, *, thresholds: Thresholds, 
             thresholds=thresholds,
             allow=allowed,
             unusable=(before.unusable, after.unusable),
+            renamed=names,
         )
 
 
@@ -304,6 +338,15 @@ def _threshold(name: str, text: str, kind: str) -> float:
     if not is_percentage or not 0 <= value <= 10_000:
         raise UsageError(f"--fail-on: the effect of {name} must be an increase in percent, such as 10%, not {text!r}")
     return value / 100
+
+
+def _group(row: Row) -> str:
+    return _module(row.benchmark) if row.benchmark else f"{row.arch}.{row.task}"
+
+
+def _module(benchmark: str) -> str:
+    """Return the file of a benchmark, such as `tests/test_fast.py` of `tests/test_fast.py::test_sum[10]`."""
+    return benchmark.partition("::")[0]
 
 
 def _printable(text: str) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def checkout(home: Path = HOME) -> Checkout:
     changed = _git(home, "diff", "HEAD", "--name-only", "--ignore-submodules", "--", *MEASURING_PACKAGES)
     added = _git(home, "ls-files", "--others", "--", *sources)
     return Checkout(commit=commit, modified=None if changed is None or added is None else bool(changed or added))
+
+
+def commits_in_order(commits: Iterable[str], home: Path = HOME) -> list[str]:
+    """Return those of the commits that the repository in the folder `home` has, oldest first.
+
+    No commit comes before its parents. Apart from that, the time of the commit decides. The list is empty if git is
+    missing or fails, or if there is no repository.
+    """
+    names = [commit for commit in dict.fromkeys(commits) if COMMIT.fullmatch(commit)]
+    listed = _git(home, "rev-list", "--date-order", "--reverse", "--ignore-missing", *names) if names else None
+    return [] if listed is None else [commit for commit in listed.splitlines() if commit in set(names)]
 
 
 def _commit_in(repository: Path) -> str | None:

@@ -25,6 +25,7 @@ from bench.plans.invalid_field import first_error
 from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
 from bench.plans.protocol import changed, resolved_protocol
 from results import Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
+from results.comparison import RenameError, require_no_circle
 from results.specs import Spec, shown_value
 
 FOLDER = Path(__file__).parent
@@ -149,6 +150,8 @@ class Plan(Strict):
     """The specs for which `found_by` of an override holds; None for all of them."""
     claims: tuple[Claim, ...] = ()
     """Claims that a report judges."""
+    renamed: dict[SpecText, SpecText] = Field(default_factory=dict)
+    """New names of architectures and tasks by their old names. Comparisons join the cases of older runs by it."""
     timing: Timing = Timing()
 
     @model_validator(mode="after")
@@ -329,6 +332,7 @@ def load(name: str) -> Plan:
         raise UsageError(f"invalid plan {path}: params_of = 'layers' needs params; add params, or remove params_of")
     _check_overrides(plan, path)
     _check_protocols(plan, path)
+    _check_renamed(plan, path)
     return plan
 
 
@@ -350,6 +354,21 @@ def _check_overrides(plan: Plan, path: Path) -> None:
                         f"invalid plan {path}: an override names the {kind} {shown}, which the plan does not have; "
                         f"add the {kind} to the plan, or correct the override"
                     )
+
+
+def _check_renamed(plan: Plan, path: Path) -> None:
+    """Raise `UsageError` if the plan renames in a circle, or still has an old name."""
+    try:
+        require_no_circle(plan.renamed)
+    except RenameError as error:
+        raise UsageError(f"invalid plan {path}: renamed: {error}") from None
+    used = {spec for grid in plan.grids() for spec in (*grid.archs, *grid.tasks)}
+    for old, new in plan.renamed.items():
+        if old in _with_names(used):
+            raise UsageError(
+                f"invalid plan {path}: renamed: {old!r} became {new!r}, but the plan still has {old!r}; use the new "
+                "name"
+            )
 
 
 def _with_names(specs: Iterable[str]) -> set[str]:

@@ -49,6 +49,7 @@ def new_run_file(request: Request, measured_in: Environment | None = None) -> Ru
         cases=tuple(planned),
         probes=request.plan.measure,
         claims=request.plan.claims,
+        renamed=request.plan.renamed,
         workers=request.workers,
         repeat=request.repeat,
         created=created,
@@ -119,7 +120,7 @@ def _changes(old: RunFile, new: RunFile) -> list[str]:
     """Return the differences from `old` to `new` that prevent resuming `old`, one text per difference."""
     changes = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
-        changes.append(f"plan changed: {', '.join(_plan_changes(old, new)) or 'settings of probes or claims'}")
+        changes.append(f"plan changed: {', '.join(_plan_changes(old, new)) or 'settings of probes, claims or names'}")
     if old.repeat != new.repeat:
         changes.append(f"--repeat changed: {old.repeat} → {new.repeat}")
     if old.code != new.code:

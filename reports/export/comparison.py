@@ -142,8 +142,11 @@ def comparison_as_csv(comparison: Comparison) -> str:
     for each in (*comparison.missing, *comparison.failed):
         case = each.case
         verdict = f"missing in {each.run}" if each in comparison.missing else "newly failed"
-        known = {"arch": case.arch, "task": case.task, "length": case.length, "condition": f"seed={case.seed}"}
-        known |= {"verdict": verdict, "reason": each.reason}
+        known: dict[str, object] = {"verdict": verdict, "reason": each.reason}
+        if isinstance(case, str):
+            known["benchmark"] = case
+        else:
+            known |= {"arch": case.arch, "task": case.task, "length": case.length, "condition": f"seed={case.seed}"}
         writer.writerow([escape_cell(known.get(name, "")) for name in names])
     return out.getvalue()
 
@@ -235,6 +238,8 @@ def _markdown_table(rows: Sequence[Row]) -> list[str]:
 
 def _missing_case(missing: MissingCase) -> dict[str, object]:
     case = missing.case
+    if isinstance(case, str):
+        return {"benchmark": case, "run": missing.run, "reason": missing.reason}
     place = {"arch": case.arch, "task": case.task, "length": case.length, "seed": case.seed}
     tuned = {} if case.is_reported else {"tuning_of_learning_rate": case.protocol.learning_rate}
     return place | tuned | {"run": missing.run, "reason": missing.reason}

@@ -29,7 +29,7 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
     shown = list(series[:MAX_PANELS])
     if not shown:
         return None
-    title = f"{_title(shown[0].metric)} over stored runs"
+    title = f"{title_of(shown[0].metric)} over stored runs"
     changed = sum(bool(each.changes) for each in shown)
     with figure_style():
         figure = empty_figure(WIDTH_INCHES, PANEL_INCHES * len(shown) + 0.4)
@@ -52,7 +52,8 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
             how_to_read=(
                 "Each point is a run with its 95% interval. Horizontal lines are medians between changes, and dashed "
                 f"vertical lines mark changes. A series without a change shows one with a probability of at most "
-                f"{FALSE_ALARMS:.0%}. Runs on another machine or torch version have a panel of their own."
+                f"{FALSE_ALARMS:.0%}. Runs that are not comparable, such as timings of two machines, have a panel of "
+                "their own."
             ),
         )
 
@@ -76,7 +77,8 @@ def _draw_panel(series: Series, axes: Axes) -> None:
     axes.set_ylabel(f"{numbers.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
 
 
-def _title(metric: str) -> str:
+def title_of(metric: str) -> str:
+    """Return the title of a metric, with a capital letter."""
     known = METRICS.get(metric)
     title = metric if known is None else known.title
     return title[:1].upper() + title[1:]

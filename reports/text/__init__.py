@@ -1,7 +1,7 @@
 """Sentences and table cells computed from stored results."""
 
 from reports.text.comparison import change_of, differences_in_words, headline, missing_text, name_of
-from reports.text.history import history_rows, levels, value_with_interval
+from reports.text.history import history_rows, levels, run_rows
 
 __all__ = [
     "change_of",
@@ -11,5 +11,5 @@ __all__ = [
     "levels",
     "missing_text",
     "name_of",
-    "value_with_interval",
+    "run_rows",
 ]

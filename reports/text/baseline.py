@@ -9,7 +9,7 @@ from reports.analysis.groups import Group, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.text.comparison import cells, headline, notes
 from results import Record, RunFile
-from results.comparison import Row, compare
+from results.comparison import Row, compare, rename_run, renames
 
 GOOD_VERDICTS = ("unchanged", "improved")
 
@@ -103,7 +103,9 @@ def compare_with_baseline(
         unusable: Why a record of the new run cannot be used, by case key; None if there is no such record.
     """
     comparison = compare((baseline.run, baseline.records), (run, records), unusable=(baseline.unusable, unusable or {}))
-    before = {_key(row): row for row in leaderboard_of(group_cases(baseline.run, baseline.records))}
+    names = renames((baseline.run, run))
+    old_run, old_records, _ = rename_run(baseline.run, baseline.records, names)
+    before = {_key(row): row for row in leaderboard_of(group_cases(old_run, old_records))}
     after = {_key(row): row for row in leaderboard_of(run_groups)}
     unpaired = [(key, "in this run") for key in after if key not in before]
     unpaired += [(key, "in the baseline") for key in before if key not in after]

@@ -6,7 +6,7 @@ import statistics
 
 from reports.format import numbers
 from results import location_parts
-from results.comparison import COMPARED_METRICS, Comparison, MissingCase, Row, location_text
+from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, location_text
 
 
 def headline(comparison: Comparison) -> str:
@@ -55,7 +55,8 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [f"newly failed: {case_text(case)}: {case.reason}" for case in c.failed]
     lines += [f"already failed in the base: {case_text(case)}: {case.reason}" for case in c.failed_in_base]
     if c.added:
-        lines.append(f"only in the new run: {numbers.plural(c.added, 'case')}")
+        noun = "benchmark" if c.is_of_files else "case"
+        lines.append(f"only in the new run: {numbers.plural(c.added, noun)}")
     if c.added_metrics:
         lines.append(f"measured only in the new run: {', '.join(c.added_metrics)}")
     if c.not_requested:
@@ -69,7 +70,10 @@ def differences_in_words(comparison: Comparison) -> list[str]:
     The last line names the fields that would have to be equal but that neither run has, if there are any.
     """
     c = comparison
-    lines = [f"not comparable: {difference}" for difference in c.differences]
+    lines = [
+        f"{'timings ' if difference.field in MACHINE else ''}not comparable: {difference}"
+        for difference in c.differences
+    ]
     lines += [f"allowed to differ: {difference}" for difference in c.allowed]
     lines += [f"differs: {difference.phrase}" for difference in c.reported_differences]
     if c.unknown:
@@ -112,9 +116,11 @@ def missing_text(missing: MissingCase) -> str:
 def case_text(missing: MissingCase) -> str:
     """Return a missing or failed case with its seed: `lstm on adding at 128, seed 0`.
 
-    A case that only serves to choose a learning rate is named with its rate.
+    A case that only serves to choose a learning rate is named with its rate. A benchmark is its name.
     """
     case = missing.case
+    if isinstance(case, str):
+        return case
     rate = "" if case.is_reported else f", tuning of learning rate {case.protocol.learning_rate:g}"
     return f"{case.arch} on {case.task} at {case.length:,}{rate}, seed {case.seed}"
 
@@ -127,6 +133,8 @@ def absent_cells(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def _case(row: Row) -> str:
+    if row.benchmark:
+        return row.benchmark
     length = "" if row.length is None else f" {row.length:,}"
     return f"{row.arch} on {row.task}{length}{f', {row.condition}' if row.condition else ''}"
 
@@ -154,12 +162,13 @@ def _verdict(row: Row) -> str:
 
 
 def _needed_to_decide(comparison: Comparison) -> str:
-    """Return how many more repetitions, pairs or seeds are needed to decide the inconclusive rows.
+    """Return how many more repetitions, pairs, files or seeds are needed to decide the inconclusive rows.
 
     Example: ` (to decide: 2 to 5 more --repeat)`. The text is empty if no row states such a number.
     """
     parts = []
-    for kind, option in (("timing", "--pairs" if comparison.in_turns else "--repeat"), ("score", "--seeds")):
+    repeated = "files per side" if comparison.is_of_files else "--pairs" if comparison.in_turns else "--repeat"
+    for kind, option in (("timing", repeated), ("score", "--seeds")):
         needed = [
             row.additional_units
             for row in comparison.rows

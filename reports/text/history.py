@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from reports.format import numbers
 from results import METRICS, Series
+from results.comparison import Difference
 
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 48
 """The largest number of runs in a sparkline; older runs are left out."""
+COMMIT_LETTERS = 10
+"""Number of characters of a commit that are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,29 @@ class HistoryRow:
     last: str
     """The value of the latest run."""
     changes: tuple[str, ...]
+    machines: str
+    """The machines with their numbers of runs, such as `a1b2 (15 runs), c3d4 (9 runs)`; empty for a single machine."""
     differences: tuple[str, ...]
-    """One text per run with other software, plugins or allowed fields than the run before it."""
+    """One text per run with other software, plugins or allowed fields than the run before it. The host is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run of a series as a table row."""
+
+    run: str
+    date: str
+    """The day on which the run was created, such as `2026-01-31`."""
+    commit: str
+    """The start of the commit; empty if the run recorded none."""
+    host: str
+    """The machine, as a digest; empty if it is unknown."""
+    value: str
+    units: int
+    is_change: bool
+    """Whether the value changed at this run."""
+    differences: str
+    """Other software, plugins or allowed fields than in the run before it; empty if nothing differs."""
 
 
 def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
@@ -43,13 +68,40 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
             spark=spark(each),
             last=value_with_interval(each, len(each.points) - 1),
             changes=tuple(change_in_words(each, change) for change in each.changes),
+            machines=_machines(each),
             differences=tuple(
-                f"{', '.join(difference.phrase for difference in point.differences)} from {point.run}"
-                for point in each.points
-                if point.differences
+                f"{phrases} from {point.run}" for point in each.points if (phrases := _phrases(point.differences))
             ),
         )
         for each in series
+    ]
+
+
+def _machines(series: Series) -> str:
+    if len(series.hosts) == 1:
+        return ""
+    counts = Counter(point.host or "unknown" for point in series.points)
+    return ", ".join(f"{host} ({numbers.plural(counts[host], 'run')})" for host in series.hosts)
+
+
+def _phrases(differences: Sequence[Difference]) -> str:
+    return ", ".join(each.phrase for each in differences if each.field != "host")
+
+
+def run_rows(series: Series) -> list[RunRow]:
+    """Return one row per run of a series, in their order."""
+    return [
+        RunRow(
+            run=point.run,
+            date=point.created[:10],
+            commit=(point.commit or "")[:COMMIT_LETTERS],
+            host=point.host or "",
+            value=value_with_interval(series, index),
+            units=point.units,
+            is_change=index in series.changes,
+            differences=_phrases(point.differences),
+        )
+        for index, point in enumerate(series.points)
     ]
 
 
@@ -75,18 +127,27 @@ def value_with_interval(series: Series, index: int) -> str:
     The interval is left out if a bound is infinite.
     """
     value = series.points[index].value
-    middle, low, high = (_number(series, number) for number in (value.middle, value.low, value.high))
+    middle, low, high = (number_of(series, number) for number in (value.middle, value.low, value.high))
     return f"{middle} ({low}–{high})" if math.isfinite(value.low + value.high) else middle
 
 
 def change_in_words(series: Series, change: int) -> str:
     """Describe a change by its size and its first run: `0.912 → 0.874 (−4.2%) from 20260102-…`.
 
-    `change` is the index of the first run after the change.
+    If no machine measured both before and after the change, the text says so. `change` is the index of the first run
+    after the change.
     """
     before, after = levels(series, change)
     share = f" ({(after - before) / abs(before):+.1%})".replace("-", "−") if before else ""
-    return f"{_number(series, before)} → {_number(series, after)}{share} from {series.points[change].run}"
+    text = f"{number_of(series, before)} → {number_of(series, after)}{share} from {series.points[change].run}"
+    return f"{text}, on another machine" if _is_on_another_machine(series, change) else text
+
+
+def _is_on_another_machine(series: Series, change: int) -> bool:
+    edges = [0, *series.changes, len(series.points)]
+    i = edges.index(change)
+    before, after = series.points[edges[i - 1] : change], series.points[change : edges[i + 1]]
+    return {point.host for point in before}.isdisjoint(point.host for point in after)
 
 
 def levels(series: Series, change: int) -> tuple[float, float]:
@@ -106,7 +167,8 @@ def is_timing(series: Series) -> bool:
     return metric is not None and metric.kind == "timing"
 
 
-def _number(series: Series, value: float) -> str:
+def number_of(series: Series, value: float) -> str:
+    """Return a value of a series with its unit, such as `8.21 µs`."""
     if is_timing(series):
         return f"{numbers.microseconds(value)} µs"
     return numbers.score(value) if series.metric in METRICS else numbers.significant(value)

@@ -1,7 +1,9 @@
 """Compare two runs, and follow a case over many runs."""
 
+from results.comparison.benchmarks import compare_benchmarks
 from results.comparison.comparability import (
     ALLOWABLE,
+    MACHINE,
     REQUIRED_EQUAL,
     Difference,
     EnvironmentDifferences,
@@ -9,9 +11,11 @@ from results.comparison.comparability import (
     plugin_differences,
     run_differences,
 )
-from results.comparison.compare import Comparison, Row, compare, location_text
-from results.comparison.history import FALSE_ALARMS, HistoryPoint, Series, change_points, history
+from results.comparison.compare import compare
+from results.comparison.history import HistoryPoint, Series, history, locations
 from results.comparison.pairing import MissingCase
+from results.comparison.renaming import RenameError, rename_run, renames, require_no_circle
+from results.comparison.rows import Comparison, Row, location_text
 from results.comparison.turns import LOOKS
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
 from results.comparison.verdict import Thresholds
@@ -20,8 +24,8 @@ __all__ = [
     "ALLOWABLE",
     "COMPARED_AS",
     "COMPARED_METRICS",
-    "FALSE_ALARMS",
     "LOOKS",
+    "MACHINE",
     "METRIC_FAMILIES",
     "REQUIRED_EQUAL",
     "Comparison",
@@ -29,14 +33,19 @@ __all__ = [
     "EnvironmentDifferences",
     "HistoryPoint",
     "MissingCase",
+    "RenameError",
     "Row",
     "Series",
     "Thresholds",
-    "change_points",
     "compare",
+    "compare_benchmarks",
     "environment_differences",
     "history",
     "location_text",
+    "locations",
     "plugin_differences",
+    "rename_run",
+    "renames",
+    "require_no_circle",
     "run_differences",
 ]

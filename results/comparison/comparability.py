@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from results.schema.case import Protocol
+from results.schema.metrics import METRICS
 from results.schema.run import Environment, RunFile
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
 """Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
+MACHINE = ("host", "cpu", "cores", "threads", "instructions")
+"""Fields of `REQUIRED_EQUAL` that change timings, but scores only by rounding. Scores and sizes need not share them."""
+MEASURES_MACHINE = ("timing", "memory", "share", "limit")
+"""Kinds of metrics that depend on the machine."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
 ALLOWABLE = (
@@ -95,12 +100,14 @@ def plugin_differences(base: RunFile, new: RunFile) -> tuple[Difference, ...]:
     )
 
 
-def comparable_environment(environment: Environment, allow: frozenset[str] = frozenset()) -> str:
+def comparable_environment(environment: Environment, metric: str, allow: frozenset[str] = frozenset()) -> str:
     """Return the fields that all runs of a series must share, as text such as `cpu X, cores 8`.
 
-    Unknown fields and those in `allow` are omitted.
+    Unknown fields and those in `allow` are omitted, and so are those of `MACHINE` if `metric` does not depend on them.
     """
-    values = {name: getattr(environment, name) for name in REQUIRED_EQUAL if name not in allow}
+    known = METRICS.get(metric)
+    omitted = allow if known is not None and known.kind in MEASURES_MACHINE else allow | set(MACHINE)
+    values = {name: getattr(environment, name) for name in REQUIRED_EQUAL if name not in omitted}
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 

@@ -28,99 +28,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 
 import numpy as np
 
-from results.comparison.comparability import Difference, run_differences
+from results.comparison.comparability import MACHINE, run_differences
 from results.comparison.evidence import Pool, evidence, tested_families
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, distinguishing_settings, pair_records
+from results.comparison.renaming import Renamed, rename_run, renames
+from results.comparison.rows import Comparison, in_order, judged_row, location_text, pooled_row
 from results.comparison.turns import Judged, judge_in_turns, were_measured_in_turns
-from results.comparison.units import COMPARED_AS, COMPARED_METRICS, At, Units, Unmeasured, paired_units
-from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, Thresholds, decide
-from results.schema.location import location_parts, range_at
-from results.schema.metrics import ComparedAs
+from results.comparison.units import COMPARED_METRICS, Units, Unmeasured, paired_units
+from results.comparison.verdict import ALONE, Thresholds, decide
+from results.schema.location import range_at
 from results.schema.record import Record
 from results.schema.run import RunFile, Side
 from results.statistics.permutation import smallest_p_value
-
-EVERYWHERE = "all tasks and lengths"
-"""Text in place of the task, in rows that compare all cases of an architecture."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """The comparison of one metric at one location, for a pair of cases or for a whole architecture.
-
-    `base` and `new` are central values over the units of each run, in the unit of the metric. A central value is None
-    if its run has no units. The effect and its bounds are relative to the base for timings and sizes, and absolute
-    differences for scores. The effect and its bounds are None if the verdict is `not comparable`, or if a size was 0
-    in the base. The bounds are also None if there are too few units.
-    """
-
-    arch: str
-    task: str
-    length: int | None
-    """None in rows over all tasks and lengths."""
-    condition: str
-    """Settings that distinguish the case from other cases with the same architecture, task and length; often empty."""
-    metric: str
-    at: At
-    kind: ComparedAs
-    base: float | None
-    new: float | None
-    effect: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    """One-sided p-value in the direction of the effect, corrected over the report. None if nothing was tested."""
-    units: tuple[int, int]
-    """Number of units of the base and of the new run."""
-    verdict: Change
-    reason: str
-    additional_units: int | None
-    """Additional units per side that would settle an inconclusive verdict; None if units would not help."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """The comparison of two runs."""
-
-    base: RunFile
-    new: RunFile
-    rows: tuple[Row, ...]
-    """Changed rows first, then rows without a clear verdict, then unchanged rows."""
-    missing: tuple[MissingCase, ...]
-    """Cases without a usable record, probes that have not run, and metrics that the new run did not measure."""
-    failed: tuple[MissingCase, ...]
-    """Cases that succeeded in the baseline run and failed in the new run."""
-    failed_in_base: tuple[MissingCase, ...]
-    """Cases and probes that failed in the baseline run."""
-    added: int
-    """Number of cases that only the new run has."""
-    added_metrics: tuple[str, ...]
-    """Metrics that only the new run measured, although the probe also ran in the baseline run."""
-    not_requested: tuple[str, ...]
-    """Probes of the baseline run that were not requested in the new run."""
-    differences: tuple[Difference, ...]
-    """Differences between the environments that prevent the comparison."""
-    reported_differences: tuple[Difference, ...]
-    """Differences between the environments and plugins that do not prevent the comparison."""
-    allowed: tuple[Difference, ...]
-    """Differences that would prevent the comparison if the user had not allowed them."""
-    unknown: tuple[str, ...]
-    """Fields that would have to be equal, but that neither run has."""
-    unsettled: frozenset[tuple[str, str]] = frozenset()
-    """Case keys and metrics of timings that more pairs of processes may settle, if the runs were measured in turns."""
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether the runs were measured in turns, so that timings were compared pair by pair."""
-        return were_measured_in_turns(self.base, self.new)
-
-    def count(self, verdict: Change) -> int:
-        """Return the number of rows with this verdict."""
-        return sum(row.verdict == verdict for row in self.rows)
 
 
 def compare(
@@ -130,10 +52,12 @@ def compare(
     thresholds: Thresholds | None = None,
     allow: frozenset[str] = frozenset(),
     unusable: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    renamed: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare every metric in `COMPARED_METRICS`, for every case that both runs have.
 
-    A case that a run planned is missing if the run has no usable record of it.
+    A case that a run planned is missing if the run has no usable record of it. Timings are not comparable if the
+    machines differ in a field of `MACHINE`; scores and sizes are.
 
     Args:
         base: Run file and records of the baseline run.
@@ -141,15 +65,25 @@ def compare(
         thresholds: Smallest relevant effects; the defaults of `Thresholds` if None.
         allow: Names of fields that do not prevent the comparison if they differ.
         unusable: For each run, why a record cannot be used, by the key of its case.
+        renamed: New names of architectures and tasks by old names, in addition to those of the plans of the runs.
+
+    Raises `RenameError` if names cannot be joined.
     """
     thresholds = thresholds or Thresholds()
+    names = renames((base[0], new[0]), renamed)
+    base, new, unusable = _under_new_names(base, new, unusable, names)
     pairing = pair_records(base, new, unusable)
     in_turns = were_measured_in_turns(base[0], new[0])
     paired = paired_units(pairing.pairs, base[1], new[1], in_turns=in_turns)
     units = paired.units
     environment = run_differences(base[0], new[0])
     differences = [
-        [*environment.forbidding, *pairing.pairs[unit.pair].differences, *unit.differences] for unit in units
+        [
+            *(each for each in environment.forbidding if unit.kind == "timing" or each.field not in MACHINE),
+            *pairing.pairs[unit.pair].differences,
+            *unit.differences,
+        ]
+        for unit in units
     ]
     forbidding = [[each for each in of_unit if each.field not in allow] for of_unit in differences]
     comparable = [index for index, of_unit in enumerate(forbidding) if not of_unit]
@@ -169,16 +103,24 @@ def compare(
     unsettled = [each.units for each in of_turns if each.needs_more(limit)]
     conditions = distinguishing_settings(pairing.pairs)
     rows = [
-        _row(unit, pairing.pairs[unit.pair], conditions[unit.pair], judged.get(index), forbidding[index])
+        judged_row(
+            unit,
+            judged.get(index),
+            forbidding[index],
+            arch=pairing.pairs[unit.pair].case.arch,
+            task=pairing.pairs[unit.pair].case.task,
+            length=pairing.pairs[unit.pair].case.length,
+            condition=conditions[unit.pair],
+        )
         for index, unit in enumerate(units)
     ]
-    rows += [_pooled_row(pool, known) for (_, pool), known in zip(pools, pool_evidence, strict=True)]
+    rows += [pooled_row(pool, known) for (_, pool), known in zip(pools, pool_evidence, strict=True)]
     absent = _absent(paired.unmeasured, pairing.pairs, base[0], new[0])
     found = [each for of_unit in [environment.forbidding, *differences] for each in of_unit]
     return Comparison(
         base=base[0],
         new=new[0],
-        rows=tuple(sorted(rows, key=_order)),
+        rows=in_order(rows),
         missing=(*pairing.missing, *absent.missing),
         failed=pairing.failed,
         failed_in_base=(*pairing.failed_in_base, *absent.failed_in_base),
@@ -198,64 +140,20 @@ def compare(
     )
 
 
-def location_text(at: At) -> str:
-    """Return a location as text, such as ` at length 64` or ` at length 40..256`; empty if there is no location."""
-    return (
-        f" at {', '.join(f'{name} {value}' for name, value in location_parts(dict(at), separator=','))}" if at else ""
-    )
+_Run = tuple[RunFile, Sequence[Record]]
+_Unusable = Mapping[str, str]
 
 
-def _row(units: Units, pair: Pair, condition: str, known: Judged | None, forbidding: Sequence[Difference]) -> Row:
-    decision = Decision(verdict="not comparable", reason="; ".join(map(str, forbidding)))
-    effect: float | None = None
-    low = high = p_value = None
-    if known is not None:
-        units, decision = known.units, known.decision
-        effect, low, high, p_value = _shown_effect(known.evidence, units)
-    case = pair.case
-    return Row(
-        arch=case.arch,
-        task=case.task,
-        length=case.length,
-        condition=condition,
-        metric=units.metric,
-        at=units.at,
-        kind=units.kind,
-        base=_central(units, units.base),
-        new=_central(units, units.new),
-        effect=effect,
-        low=low,
-        high=high,
-        p_value=p_value,
-        units=(len(units.base), len(units.new)),
-        verdict=decision.verdict,
-        reason=decision.reason,
-        additional_units=decision.additional_units,
-    )
-
-
-def _pooled_row(pool: Pool, known: Evidence) -> Row:
-    before, after = (float(np.mean([side.mean() for side in sides])) for sides in (pool.base, pool.new))
-    decision = decide(known)
-    return Row(
-        arch=pool.arch,
-        task=EVERYWHERE,
-        length=None,
-        condition="",
-        metric="accuracy",
-        at=(),
-        kind="score",
-        base=before,
-        new=after,
-        effect=-known.effect,
-        low=-known.high,
-        high=-known.low,
-        p_value=(known.worse if known.effect > 0 else known.better)[1],
-        units=known.units,
-        verdict=decision.verdict,
-        reason=decision.reason,
-        additional_units=decision.additional_units,
-    )
+def _under_new_names(
+    base: _Run, new: _Run, unusable: tuple[_Unusable, _Unusable], names: Renamed
+) -> tuple[_Run, _Run, tuple[_Unusable, _Unusable]]:
+    """Return two runs, and why some of their records cannot be used, with all names changed to the latest ones."""
+    sides = [rename_run(file, records, names) for file, records in (base, new)]
+    states = [
+        {keys.get(key, key): state for key, state in of_side.items()}
+        for of_side, (_, _, keys) in zip(unusable, sides, strict=True)
+    ]
+    return sides[0][:2], sides[1][:2], (states[0], states[1])
 
 
 def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str, Pool]]:
@@ -279,30 +177,6 @@ def _pools(pairs: Sequence[Pair], units: Sequence[Units]) -> Iterator[tuple[str,
         if math.prod(smallest_p_value(*count) for count in counts) <= ALONE / len(scores):
             sequences = min(unit.sequences or 0 for lengths in whole for unit in lengths)
             yield arch, Pool(arch=arch, sequences=sequences, base=base, new=new)
-
-
-def _central(units: Units, side: Sequence[float]) -> float | None:
-    if not side:
-        return None
-    return math.exp(median(side)) if units.kind == "timing" else fmean(side)
-
-
-def _shown_effect(known: Evidence, units: Units) -> tuple[float | None, float | None, float | None, float | None]:
-    """Return the effect, its two bounds and the p-value, as shown to readers.
-
-    A positive effect means a larger value. The effect is None if it is infinite. The two bounds are None if either
-    bound is infinite. The p-value is None if nothing was tested.
-    """
-    effect, low, high = known.effect, known.low, known.high
-    if units.kind == "timing":
-        effect, low, high = (math.expm1(value) for value in (effect, low, high))
-    elif units.higher_is_better:
-        effect, low, high = -effect, -high, -low
-    bounded = all(math.isfinite(value) for value in (known.low, known.high))
-    p_value = (known.worse if known.effect > 0 else known.better)[1]
-    tested = units.kind != "size" and smallest_p_value(*known.units) <= ALONE
-    shown = effect if math.isfinite(effect) else None
-    return shown, low if bounded else None, high if bounded else None, p_value if tested else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,17 +241,3 @@ def _absent(unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], base: RunFi
 
 def _sides(pair: Pair, base: RunFile, new: RunFile) -> tuple[tuple[Side, RunFile, dict[int, Record]], ...]:
     return ("base", base, pair.base), ("new", new, pair.new)
-
-
-def _order(row: Row) -> tuple[object, ...]:
-    metrics = list(COMPARED_AS)
-    return (
-        VERDICTS.index(row.verdict),
-        metrics.index(row.metric),
-        -math.inf if row.effect is None and row.base == 0 else -abs(row.effect or 0.0),
-        row.arch,
-        row.task,
-        row.length or 0,
-        row.condition,
-        row.at,
-    )

@@ -73,7 +73,8 @@ def evidence(
         spread_C = permutation.spread(values_UC, base)
         family_spread = float(np.median(spread_C))
         worse = better = None
-        autocorrelated, drift = False, permutation.drift(values_UC, base) if kind == "timing" else 0.0
+        times = units[members[0]].times
+        autocorrelated, drift = False, permutation.drift(values_UC, base, times) if kind == "timing" else 0.0
         if family in tested:
             worse = permutation.p_values(values_UC, base, floor_C)
             better = permutation.p_values(-values_UC, base, floor_C)

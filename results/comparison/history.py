@@ -1,29 +1,25 @@
 """Follow one metric of a case over all stored runs, and find the runs at which the metric changed permanently.
 
-A series contains comparable runs only. A different machine, number of threads or torch version starts a separate
-series. Change points are found by binary segmentation (Vostrikova 1981) with permutation tests. The statistic (1) uses
-the centred ranks of the n values in a series, so that one outlier has little influence:
+A series contains comparable runs only. Another torch version or device starts a separate series. For metrics that
+depend on the machine, such as timings, so does another machine or number of threads. `change_points.py` finds the
+changes.
 
-    G(k) = (sum of the first k centred ranks)^2 / (k (n - k))        (1)  variance explained by a step after run k
-
-The k with the largest G is a candidate. Its G is compared with the largest G of random orders of the same values. The
-candidate is a change point if at most the share `FALSE_ALARMS` of random orders reach its G. A change point splits the
-series, and each part is searched in the same way.
+The value of a run is what `carousel show` prints. A score is the mean over seeds with its interval, clipped to [0, 1].
+A timing is the median over seeds of the median of all samples of a seed. Its interval is that of the median over
+processes, of which each contributes the median over its seeds. With fewer than six processes, it is Student's interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from statistics import fmean
-
-import numpy as np
+from statistics import median
 
 from results.comparison.comparability import Difference, comparable_environment, run_differences
 from results.comparison.pairing import condition_differences, conditions_of
+from results.comparison.renaming import Renamed, rename_run, renames
 from results.schema.base import digest
 from results.schema.case import Case
 from results.schema.location import location_parts, range_at
@@ -32,15 +28,13 @@ from results.schema.order import by_end
 from results.schema.record import Measurement, Record
 from results.schema.run import RunFile
 from results.specs.spec import Spec
+from results.statistics.change_points import change_points
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_median
 from results.statistics.sampling_error import interval_of_scores
 
-FALSE_ALARMS = 0.01
-"""Maximum share of unchanged series for which a change is reported."""
-SHUFFLES = 1999
-"""Number of random orders that determine the threshold of G."""
-MIN_STRETCH = 2
-"""Minimum number of runs on each side of a change, so that a single outlier is not a change."""
+MIN_UNITS_OF_MEDIAN = 6
+"""Minimum number of units whose order statistics bound their median at 95%."""
+Runs = Iterable[tuple[RunFile, Iterable[Record]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +44,8 @@ class HistoryPoint:
     run: str
     created: str
     commit: str | None
+    host: str | None = None
+    """Digest of the machine; None if it is unknown."""
     value: Interval
     units: int
     """Number of units: the fresh processes of a timing if there are several, and otherwise the measurements. A score
@@ -60,7 +56,8 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The history of one case, metric and location on comparable machines, in the order in which the runs ended."""
+    """The history of one case, metric and location over comparable runs, in the order in which they ended or were
+    committed."""
 
     arch: str
     task: str
@@ -80,58 +77,72 @@ class Series:
         return f"{self.arch}/{self.task}/{self.length}"
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines of the runs, in the order of their first run."""
+        return tuple(dict.fromkeys(point.host or "unknown" for point in self.points))
+
+    @property
     def location(self) -> str:
         """The location of the measurement, such as `position 16`."""
         return ", ".join(f"{name} {value}" for name, value in location_parts(self.at, separator=","))
 
 
 def history(
-    runs: Iterable[tuple[RunFile, Iterable[Record]]],
+    runs: Runs,
     *,
     glob: str = "*",
     metric: str = "accuracy",
     at: Mapping[str, int] | None = None,
     allow: frozenset[str] = frozenset(),
+    renamed: Renamed | None = None,
+    commits: Sequence[str] | None = None,
 ) -> list[Series]:
     """Return the series of one metric, for all cases that match `glob`.
 
     Args:
         runs: Run files with their records, in any order.
-        glob: Pattern for `arch/task/length`, for `arch` alone, or for a case's key.
+        glob: Pattern for `arch/task/length`, for `arch` alone, or for a case's key. Old and new names match.
         metric: Name of the metric.
         at: Coordinates of the location. The farthest location with these coordinates is used. By default, the location
             is the trained length or, for metrics without a value there, the farthest location. A range of test lengths
             is used only if `at` has `from` or `to`, or if nothing else was measured.
         allow: Names of fields that may differ within a series, from `ALLOWABLE`.
+        renamed: New names of architectures and tasks by old names, in addition to those of the plans of the runs.
+        commits: All commits of the runs, oldest first, to order runs by commit; None to order them by their ends. Runs
+            of one commit are ordered by their ends.
+
+    Raises `RenameError` if names cannot be joined.
     """
     previous: dict[tuple[object, ...], tuple[RunFile, Case]] = {}
     points: dict[tuple[object, ...], list[HistoryPoint]] = {}
     series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
-    read = list(runs)
-    for file, records in (read[index] for index in by_end([file for file, _ in read])):
-        environment = comparable_environment(file.environment, allow)
-        groups: dict[tuple[object, ...], list[Measurement]] = {}
+    read = _in_order(runs, commits)
+    names = renames([file for file, _ in read], renamed)
+    for file, records in read:
+        environment = comparable_environment(file.environment, metric, allow)
+        groups: dict[tuple[object, ...], list[tuple[int, Measurement]]] = {}
         cases: dict[tuple[object, ...], Case] = {}
-        for record in records:
-            if not matches(glob, record.case):
-                continue
+        for record in _matching(glob, file, records, names):
+            case = record.case
             for measurement in _at_location(record, metric, at or {}):
                 identity: tuple[object, ...] = (
-                    _grid_point(record.case, allow),
+                    _grid_point(case, allow),
                     tuple(sorted(measurement.at.items())),
                     environment,
                 )
-                groups.setdefault(identity, []).append(measurement)
-                series.setdefault(identity, (record.case, measurement.at, environment))
-                cases.setdefault(identity, record.case)
+                groups.setdefault(identity, []).append((case.seed, measurement))
+                series.setdefault(identity, (case, measurement.at, environment))
+                cases.setdefault(identity, case)
         for identity, measurements in groups.items():
-            value, units = _value(metric, measurements, cases[identity].test_sequences_at(measurements[0].at))
+            test_sequences = cases[identity].test_sequences_at(measurements[0][1].at)
+            value, units = _value(metric, measurements, test_sequences)
             differences = _differences(*previous.get(identity, (file, cases[identity])), file, cases[identity])
             previous[identity] = file, cases[identity]
             point = HistoryPoint(
                 run=file.id,
                 created=file.created,
                 commit=file.commit,
+                host=file.environment.host,
                 value=value,
                 units=units,
                 differences=differences,
@@ -140,64 +151,48 @@ def history(
     return [_series(*series[identity], metric, of_series, allow) for identity, of_series in points.items()]
 
 
+def locations(
+    runs: Runs, *, glob: str = "*", metric: str | None = None, renamed: Renamed | None = None
+) -> dict[str, list[dict[str, int]]]:
+    """Return the locations of measurements of all cases that match `glob`, sorted, by metric.
+
+    `metric` restricts the result to one metric, and `renamed` is that of `history`.
+    """
+    found: dict[str, dict[tuple[tuple[str, int], ...], None]] = {}
+    read = _in_order(runs, None)
+    names = renames([file for file, _ in read], renamed)
+    for file, records in read:
+        for record in _matching(glob, file, records, names):
+            for each in record.measurements:
+                if each.samples and metric in (None, each.metric):
+                    found.setdefault(each.metric, {})[tuple(sorted(each.at.items()))] = None
+    return {name: [dict(at) for at in sorted(of_metric)] for name, of_metric in sorted(found.items())}
+
+
+def _in_order(runs: Runs, commits: Sequence[str] | None) -> list[tuple[RunFile, list[Record]]]:
+    read = [(file, list(records)) for file, records in runs]
+    ordered = [read[index] for index in by_end([file for file, _ in read])]
+    if commits is None:
+        return ordered
+    position = {commit: index for index, commit in enumerate(commits)}
+    return sorted(ordered, key=lambda run: position[run[0].commit or ""])
+
+
+def _matching(glob: str, file: RunFile, records: Sequence[Record], names: Renamed) -> list[Record]:
+    """Return the records whose old or new name matches, under their new names."""
+    _, moved, _ = rename_run(file, records, names)
+    return [
+        new
+        for old, new in zip(records, moved, strict=True)
+        if new.case.is_reported and (matches(glob, new.case) or matches(glob, old.case))
+    ]
+
+
 def matches(glob: str, case: Case) -> bool:
     """Return whether a glob matches a case by its `arch/task/length`, its architecture or its key."""
     arch = Spec.parse_stored(case.arch).name
     names = (f"{case.arch}/{case.task}/{case.length}", f"{arch}/{case.task}/{case.length}", case.arch, arch, case.key)
     return any(fnmatchcase(name, glob) for name in names)
-
-
-def change_points(values: Sequence[float]) -> tuple[int, ...]:
-    """Return the indices at which the values change permanently, in ascending order, by (1).
-
-    Each index is that of the first value after a change.
-    """
-    return tuple(_changes(_ranks(values), 0))
-
-
-def strongest_split(values: np.ndarray) -> tuple[int, float]:
-    """Return the number of values before the split with the largest G of (1), and the G of this split.
-
-    The result is (0, 0.0) if there are fewer than `2 * MIN_STRETCH` values.
-    """
-    count = len(values)
-    if count < 2 * MIN_STRETCH:
-        return 0, 0.0
-    gains = _gains(values[None])[0]
-    best = int(np.argmax(gains))
-    return best + MIN_STRETCH, float(gains[best])
-
-
-def _changes(ranks: np.ndarray, offset: int) -> Iterator[int]:
-    split, gain = strongest_split(ranks)
-    if not split or gain <= _threshold(tuple(sorted(_ranks(ranks).tolist()))):
-        return
-    yield from _changes(_ranks(ranks[:split]), offset)
-    yield offset + split
-    yield from _changes(_ranks(ranks[split:]), offset + split)
-
-
-def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(values))
-
-
-def _gains(values_SN: np.ndarray) -> np.ndarray:
-    """Return G of (1), (shuffles, splits). `values_SN` contains S shuffles of N values."""
-    count = values_SN.shape[1]
-    k = np.arange(MIN_STRETCH, count - MIN_STRETCH + 1)
-    sums = np.cumsum(values_SN - values_SN.mean(axis=1, keepdims=True), axis=1)[:, k - 1]
-    return np.asarray(sums**2 / (k * (count - k)))
-
-
-@lru_cache(maxsize=512)
-def _threshold(values: tuple[float, ...]) -> float:
-    """Return a threshold that the largest G exceeds in at most the share `FALSE_ALARMS` of random orders of values."""
-    shuffled = np.random.default_rng(0).permuted(np.tile(values, (SHUFFLES, 1)), axis=1)
-    largest = np.sort(_gains(shuffled).max(axis=1))
-    allowed = math.floor(FALSE_ALARMS * (SHUFFLES + 1)) - 1
-    return float(largest[SHUFFLES - 1 - allowed])
 
 
 def _series(
@@ -234,8 +229,11 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
     """Return the measurements of a metric by all processes at one location.
 
     If `at` is empty and the trained length was measured, the location is the trained length. If not, the location is
-    the farthest location that matches `at`. A range is no length, so ranges are not compared with lengths.
+    the farthest location that matches `at`. A range is no length, so ranges are not compared with lengths. A case that
+    diverged or is inconsistent has no score and no loss.
     """
+    if record.status in ("diverged", "inconsistent") and _kind(metric) in ("score", "loss"):
+        return []
     matching = [each for each in record.by_process(metric) if each.samples and at.items() <= each.at.items()]
     measurements = [each for each in matching if range_at(each.at) is None] or matching
     at_trained_length = [each for each in measurements if each.at == {"length": record.case.length}]
@@ -245,25 +243,47 @@ def _at_location(record: Record, metric: str, at: Mapping[str, int]) -> list[Mea
     return [each for each in measurements if tuple(each.at.values()) == farthest]
 
 
-def _value(metric: str, measurements: Sequence[Measurement], test_sequences: int) -> tuple[Interval, int]:
+def _value(metric: str, measurements: Sequence[tuple[int, Measurement]], test_sequences: int) -> tuple[Interval, int]:
     """Return the value with its interval over processes or seeds, and the number of units.
 
-    A single timing has an interval over its samples. The interval of a score contains that of the test sequences of all
-    seeds, and a single score has only the latter. Seeds that one process timed in turn share the noise of that process.
-    If there are several processes, each unit is therefore the mean over the seeds of one process. Processes that did
-    not time all seeds are left out. Each seed has `test_sequences`.
+    Args:
+        metric: Name of the metric.
+        measurements: Pairs of a seed and a measurement.
+        test_sequences: Number of test sequences of each seed.
     """
-    values = [central_value(metric, each.samples) for each in measurements]
-    known = METRICS.get(metric)
-    if known is not None and known.kind == "timing":
-        if len(values) == 1:
-            return interval_of_median(measurements[0].samples), 1
-        by_process: dict[int, list[float]] = {}
-        for each, value in zip(measurements, values, strict=True):
-            by_process.setdefault(each.process, []).append(value)
-        if len(by_process) > 1:
-            seeds = max(map(len, by_process.values()))
-            values = [fmean(of_process) for of_process in by_process.values() if len(of_process) == seeds]
-    if known is not None and known.kind == "score":
-        return interval_of_scores(values, test_sequences), len(values)
+    if _kind(metric) == "timing":
+        return _timing(measurements)
+    values = [central_value(metric, each.samples) for _, each in measurements]
+    if _kind(metric) == "score":
+        interval = interval_of_scores(values, test_sequences)
+        return Interval(max(0.0, interval.low), interval.middle, min(1.0, interval.high)), len(values)
     return interval_of_mean(values), len(values)
+
+
+def _timing(measurements: Sequence[tuple[int, Measurement]]) -> tuple[Interval, int]:
+    """Return a timing with its interval, and the number of units.
+
+    A single measurement has an interval over its samples. If there are several processes, they are the units. Seeds
+    that one process timed in turn share its noise, so a process has one value: the median over its seeds. Processes
+    that did not time all seeds are no units. With one process, the seeds are the units.
+    """
+    by_seed: dict[int, list[float]] = {}
+    by_process: dict[int, list[float]] = {}
+    for seed, each in measurements:
+        by_seed.setdefault(seed, []).extend(each.samples)
+        by_process.setdefault(each.process, []).append(median(each.samples))
+    value = median(median(samples) for samples in by_seed.values())
+    if len(measurements) == 1:
+        return interval_of_median(measurements[0][1].samples), 1
+    units = [median(samples) for samples in by_seed.values()]
+    if len(by_process) > 1:
+        units = [median(of_process) for of_process in by_process.values() if len(of_process) == len(by_seed)]
+    if not units:
+        return Interval(-math.inf, value, math.inf), 0
+    over_units = interval_of_median(units) if len(units) >= MIN_UNITS_OF_MEDIAN else interval_of_mean(units)
+    return Interval(min(over_units.low, value), value, max(over_units.high, value)), len(units)
+
+
+def _kind(metric: str) -> str | None:
+    known = METRICS.get(metric)
+    return None if known is None else known.kind

@@ -36,7 +36,8 @@ class Pair:
 class MissingCase:
     """A case or metric that is missing or failed in one of two runs, with the reason."""
 
-    case: Case
+    case: Case | str
+    """The case, or the name of a benchmark of another program."""
     run: Side
     """The run in which the case is missing or failed."""
     reason: str

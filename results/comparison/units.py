@@ -28,14 +28,21 @@ MetricLocation = tuple[str, At]
 PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
 """The parameter count, which is a property of the model and not a measurement. A missing count is reported only if the
 new run requested `probe`."""
+BENCHMARK_SECONDS = "benchmark_seconds"
+BENCHMARK = Metric(
+    title="time", unit="s", better="lower", kind="timing", compared_as="timing", family="benchmark", short_title="time"
+)
+"""The time of a benchmark of another program, which no run measures."""
 COMPARED_METRICS: dict[str, Metric] = {
     name: metric for name, metric in METRICS.items() if metric.compared_as is not None
-} | {"parameters": PARAMETERS}
+} | {"parameters": PARAMETERS, BENCHMARK_SECONDS: BENCHMARK}
 """The metrics that are compared. Rows with the same verdict have this order."""
 COMPARED_AS: dict[str, ComparedAs] = {
     name: metric.compared_as for name, metric in COMPARED_METRICS.items() if metric.compared_as is not None
 }
 """How each metric is compared."""
+OF_RUNS = {name: kind for name, kind in COMPARED_AS.items() if COMPARED_METRICS[name].probe is not None}
+"""How each metric that a run can measure is compared."""
 METRIC_FAMILIES: dict[str, tuple[str, ...]] = {
     family: tuple(name for name, metric in COMPARED_METRICS.items() if family in (metric.family, name))
     for family in dict.fromkeys([*(metric.family for metric in COMPARED_METRICS.values()), *COMPARED_METRICS])
@@ -63,6 +70,8 @@ class Units:
     """Number of test sequences of each score; None for other metrics."""
     differences: tuple[Difference, ...] = ()
     """Differences in the number of samples or blocks."""
+    times: tuple[float, ...] = ()
+    """When each unit was measured, base first, on any scale; empty if all units of the base precede the new ones."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -228,7 +237,7 @@ def _samples_by_location(records: dict[int, Record], calibration: float | None) 
     by_location: dict[MetricLocation, _Samples] = {}
     for seed, record in records.items():
         for measurement in record.measurements:
-            kind, samples, at = COMPARED_AS.get(measurement.metric), measurement.samples, measurement.at
+            kind, samples, at = OF_RUNS.get(measurement.metric), measurement.samples, measurement.at
             if kind is None or not samples:
                 continue
             location = (measurement.metric, tuple(at.items()) if len(at) < 2 else tuple(sorted(at.items())))

@@ -93,6 +93,8 @@ class RunFile(Strict):
     """Ids of the runs of the store that had ended last when this run finished (see `results/schema/order.py`)."""
     turns: Turns | None = None
     """How the run was measured in turns with another run; None if it was measured by itself."""
+    renamed: dict[Name, Name] = Field(default_factory=dict)
+    """New names of architectures and tasks by the names that they have in older runs, as the plan gives them."""
 
     @property
     def reported_cases(self) -> tuple[Case, ...]:

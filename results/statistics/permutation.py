@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -216,19 +216,26 @@ def spread(values_UC: Floats, base: int) -> Floats:
     return spread_C
 
 
-def drift(values_UC: Floats, base: int) -> float:
+def drift(values_UC: Floats, base: int, times: Sequence[float] = ()) -> float:
     """Return the difference between the sides that the linear drift within the sides explains.
 
-    The drift is assumed to continue from the base to the new run. The result is the median over comparisons. The units
-    must be in the order of their measurement, base first. The result is 0 if no side has two units.
+    The drift is assumed to continue between the sides. The result is the median over comparisons. It is 0 if no side
+    has two units.
+
+    Args:
+        values_UC: Values of the units, (units, comparisons), base first, each side in the order of its measurement.
+        base: Number of units of the base.
+        times: When each unit was measured, (units,). If it is empty, the units followed each other, base first.
     """
-    sides = (values_UC[:base], values_UC[base:])
+    times_U = np.asarray(times if len(times) else range(len(values_UC)), dtype=np.float64)
+    sides = slice(None, base), slice(base, None)
     products_C, squares = np.zeros(values_UC.shape[1]), 0.0
     for side in sides:
-        times_U = np.arange(len(side)) - (len(side) - 1) / 2
-        products_C += times_U @ side
-        squares += float(np.square(times_U).sum())
-    return float(np.median(products_C)) / squares * len(values_UC) / 2 if squares else 0.0
+        centred_U = times_U[side] - times_U[side].mean()
+        products_C += centred_U @ values_UC[side]
+        squares += float(np.square(centred_U).sum())
+    apart = float(times_U[base:].mean() - times_U[:base].mean())
+    return float(np.median(products_C)) / squares * apart if squares else 0.0
 
 
 def order_p_value(values_UC: Floats, base: int, seed: int = 0) -> float:

@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.machine.environment import environment
 from results import Environment, Interval, Record, RunFile
-from results.comparison.compare import Row, compare
+from results.comparison.compare import compare
+from results.comparison.rows import Row
 from results.statistics.intervals import LEVEL
 from results.statistics.permutation import shift
 from tests.trust.processes import Process, label

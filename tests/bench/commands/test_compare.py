@@ -101,14 +101,70 @@ def test_different_machine_exits_with_4_unless_allowed(carousel: Carousel, base:
     new = stored(run_of(CASES, 2, noise=0.02, cpu="another"))
     ended = carousel("check", base, new)
     assert ended.code == 4
-    assert "cpu: a processor → another" in ended.out
-    assert carousel("compare", base, new).code == 4
+    assert "timings not comparable: cpu: a processor → another" in ended.out
+    assert carousel("compare", base, new).code == 0
+    assert carousel("check", base, new, "--fail-on", "streaming").code == 4
     allowed = carousel("check", base, new, "--allow", "cpu")
     assert allowed.code == 0
     assert "allowed to differ: cpu: a processor → another" in allowed.out
     wrong = carousel("check", base, new, "--allow", "cpu-modle")
     assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
     assert "unknown field 'cpu-modle'; choose from host, cpu" in wrong.err
+
+
+def test_scores_of_another_machine_are_checked_by_fail_on(carousel: Carousel) -> None:
+    cases = grid(tasks=1, seeds=6)
+    base = stored(run_of(cases, 1))
+    new = stored(run_of(cases, 2, host="another"))
+    worse = stored(run_of(cases, 3, host="another", scored=lambda case, _: 0.5 + 0.01 * case.seed))
+    unchanged = carousel("check", base, new, "--fail-on", "accuracy", "--strict", "--junit", "junit.xml")
+    assert unchanged.code == 0
+    suite = ElementTree.parse("junit.xml").getroot().find("testsuite")
+    assert suite is not None and (suite.get("errors"), suite.get("failures")) == ("0", "0")
+    assert carousel("check", base, worse, "--fail-on", "accuracy").code == 1
+
+
+def test_renamed_cases_are_joined(carousel: Carousel, base: str) -> None:
+    cases = [case.model_copy(update={"arch": case.arch.replace("lstm", "memory:cells=lstm")}) for case in CASES]
+    new = stored(run_of(cases, 2, noise=0.02))
+    assert carousel("check", base, new).code == 3
+    ended = carousel("check", base, new, "--rename", "lstm=memory:cells=lstm")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("passed: 0 regressed, 0 improved, 0 inconclusive, 20 unchanged of 20 comparisons")
+    rows = json.loads(carousel("compare", base, new, "--rename", "lstm=memory:cells=lstm", "--format", "json").out)[
+        "rows"
+    ]
+    assert {row["arch"] for row in rows} == {"rnn", "memory:cells=lstm"}
+
+
+def test_a_renaming_in_the_plan_of_the_new_run_joins_cases(carousel: Carousel, base: str) -> None:
+    cases = [case.model_copy(update={"arch": case.arch.replace("lstm", "memory")}) for case in CASES]
+    file, records = run_of(cases, 2, noise=0.02)
+    new = stored((file.model_copy(update={"renamed": {"lstm": "memory"}}), records))
+    assert carousel("check", base, new).code == 0
+    assert carousel("report", base, new, "-o", "page.html").code == 0
+    assert "in the baseline" not in Path("page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["lstm"], "--rename takes OLD=NEW"),
+        (["=lstm"], "--rename takes OLD=NEW"),
+        (["lstm="], "--rename takes OLD=NEW"),
+        (["lstm:forget=gru"], "--rename takes OLD=NEW"),
+        (["lstm=a", "lstm=b"], "gives 'lstm' two new names"),
+        (["lstm=a", "a=lstm"], "lstm → a → lstm is a circle of new names"),
+        (["lstm=rnn"], "has both rnn and lstm, which would become one"),
+    ],
+)
+def test_an_invalid_renaming_is_one_line(carousel: Carousel, base: str, texts: list[str], expected: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02))
+    words = [word for text in texts for word in ("--rename", text)]
+    for command in (["check", base, new], ["compare", base, new], ["history"]):
+        ended = carousel(*command, *words)
+        assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+        assert expected in ended.err
 
 
 def test_no_common_case_exits_with_5_in_compare_and_3_in_check(carousel: Carousel, base: str) -> None:

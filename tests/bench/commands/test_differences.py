@@ -91,9 +91,12 @@ def test_history_joins_machines_as_check_does(carousel: Carousel) -> None:
     runs = [stored(1, host="a"), stored(2, host="b"), stored(3, host="a")]
     assert carousel("check", runs[0], runs[1]).code == 4
     assert carousel("check", runs[0], runs[1], "--allow", "host").code == 0
-    apart = json.loads(carousel("history", "rnn", "--json").out)["series"]
+    (scores,) = json.loads(carousel("history", "rnn", "--json").out)["series"]
+    assert [run["host"] for run in scores["runs"]] == ["a", "b", "a"]
+    timings = ("history", "rnn", "--metric", "step_seconds")
+    apart = json.loads(carousel(*timings, "--json").out)["series"]
     assert [len(series["runs"]) for series in apart] == [2, 1]
-    (joined,) = json.loads(carousel("history", "rnn", "--allow", "host", "--json").out)["series"]
+    (joined,) = json.loads(carousel(*timings, "--allow", "host", "--json").out)["series"]
     assert [run["run"] for run in joined["runs"]] == runs
     assert [run["differences"] for run in joined["runs"]] == [
         [],
@@ -101,6 +104,11 @@ def test_history_joins_machines_as_check_does(carousel: Carousel) -> None:
         [{"field": "host", "base": "b", "new": "a"}],
     ]
     assert "host" not in joined["environment"]
+    assert [line.split()[1] for line in carousel(*timings, "--allow", "host").out.splitlines()[-4:-1]] == [
+        "a",
+        "b",
+        "a",
+    ]
 
 
 def test_history_joins_allowed_protocols_and_task_versions(carousel: Carousel) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -36,6 +37,17 @@ def fill(store: Path, *, runs: int = 1, slower_from: int = 99) -> list[Run]:
         run.write(run.with_artifacts(record(measurements=(scored, timed)), {"weights": WEIGHTS}))
         made.append(run)
     return made
+
+
+def commit(folder: Path, date: str) -> str:
+    """Make an empty commit in the repository of a folder, which is created if it is missing, and return its name."""
+    who = [f"{variable}={value}" for variable, value in (("user.name", "a"), ("user.email", "a@example.org"))]
+    git = ["git", "-C", str(folder), *(word for setting in who for word in ("-c", setting))]
+    dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | dates
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "--no-gpg-sign", "-m", date]):
+        subprocess.run([*git, *words], check=True, env=variables)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
@@ -161,6 +173,48 @@ class TestHistory:
         ended = carousel("history", "--metric", "speed")
         assert (ended.code, "step_seconds" in ended.err) == (5, True)
         assert carousel("history", "--at", "position").code == 2
+
+    def test_an_error_names_what_exists(self, store: Path, carousel: Carousel) -> None:
+        fill(store)
+        place = carousel("history", "lstm", "--metric", "step_seconds", "--at", "position=5")
+        assert place.code == 5 and place.err.endswith("choose from --at position=16\n")
+        glob, metric = carousel("history", "gru*"), carousel("history", "lstm", "--metric", "mse")
+        assert glob.code == 5 and glob.err.endswith("the architectures are lstm:forget_bias=1\n")
+        assert metric.code == 5 and metric.err.endswith("choose a metric from accuracy, step_seconds\n")
+
+    def test_the_page_links_to_the_pages_of_runs(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
+        runs = fill(store, runs=3)
+        (runs[1].folder / "report.html").write_text("")
+        assert carousel("history", "-o", "pages/history.html").code == 0
+        page = (tmp_path / "pages" / "history.html").read_text(encoding="utf-8")
+        (address,) = re.findall(r'<a href="([^"]+)">', page)
+        assert (tmp_path / "pages" / address).resolve() == runs[1].folder.resolve() / "report.html"
+        assert f'<a href="carousel-runs/{runs[1].id}/report.html">' in carousel("history", "-o", "-").out
+
+    def test_runs_are_ordered_by_commit(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
+        """The second commit was measured first. Its time is earlier than that of the first."""
+        commits = [commit(tmp_path, "2026-02-02T00:00:00Z"), commit(tmp_path, "2026-01-01T00:00:00Z")]
+        for run, of_run in zip(fill(store, runs=3), [commits[1], commits[0], commits[1]], strict=True):
+            run.write_file(run.file().model_copy(update={"commit": of_run}))
+        ended = carousel("history", "--order", "commit", "--json")
+        (series,) = json.loads(ended.out)["series"]
+        assert [seen["commit"] for seen in series["runs"]] == [commits[0], commits[1], commits[1]]
+        assert [seen["created"][:10] for seen in series["runs"]] == ["2026-01-02", "2026-01-01", "2026-01-03"]
+        (by_time,) = json.loads(carousel("history", "--json").out)["series"]
+        assert [seen["commit"] for seen in by_time["runs"]] == [commits[1], commits[0], commits[1]]
+
+    @pytest.mark.parametrize(("unknown", "expected"), [("f" * 40, "no git repository here has"), (None, "recorded no")])
+    def test_an_unknown_commit_is_reported_in_one_line(
+        self, tmp_path: Path, store: Path, carousel: Carousel, unknown: str | None, expected: str
+    ) -> None:
+        (run,) = fill(store)
+        for name in (unknown, None if unknown is None else "--all"):
+            run.write_file(run.file().model_copy(update={"commit": name}))
+            ended = carousel("history", "--order", "commit")
+            assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+            assert "use --order time" in ended.err
+        run.write_file(run.file().model_copy(update={"commit": unknown}))
+        assert expected in carousel("history", "--order", "commit").err
 
     def test_a_range_is_named_as_in_a_plan(self, store: Path, carousel: Carousel) -> None:
         (run,) = fill(store, runs=1)

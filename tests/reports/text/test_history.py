@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import pytest
 
 from reports.figures.history import MAX_PANELS, history_figure
 from reports.html.history import history_page
+from reports.html.sparkline import sparkline
 from reports.text.history import MAX_BARS, change_in_words, levels, spark, value_with_interval
 from results import HistoryPoint, Interval, Series
 
@@ -101,8 +103,41 @@ def test_page_shows_hostile_text_as_text_and_loads_nothing(hostile: str) -> None
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_series_without_a_panel_are_in_the_table() -> None:
+def test_every_series_has_a_sparkline_and_a_table_of_its_runs() -> None:
     many = [series(0.9, 0.8, arch=f"a{number}") for number in range(MAX_PANELS + 2)]
-    page = history_page(many)
-    assert "2 more series are only in the table" in page
-    assert page.count("<td>a") == len(many)
+    page = Elements()
+    page.feed(history_page(many))
+    assert (page.tags.count("svg"), page.tags.count("table"), page.tags.count("title")) == (26, 26, 1 + 2 * 26)
+
+
+def test_page_shows_commit_date_host_and_value_of_each_run_with_links() -> None:
+    measured = series(0.9, 0.9, 0.5, 0.5, changes=(2,))
+    points = [
+        dataclasses.replace(point, commit=f"{index}" * 40, host="ab"[index // 2])
+        for index, point in enumerate(measured.points)
+    ]
+    moved = dataclasses.replace(measured, points=tuple(points))
+    page = history_page([moved], {"run-1": "../runs/run-1/report.html"})
+    assert '<a href="../runs/run-1/report.html">run-1</a>' in page
+    assert page.count("<a ") == 1
+    assert "2026-01-03 · commit 2222222222 · 0.500 (0.490–0.510) · host b · run-2" in page
+    assert "machines: a (2 runs), b (2 runs)" in page
+    assert "0.900 → 0.500 (−44.4%) from run-2, on another machine" in page
+    mixed = dataclasses.replace(moved, points=(*points[:3], dataclasses.replace(points[3], host="a")))
+    assert "another machine" not in history_page([mixed])
+
+
+def test_sparkline_maps_values_and_changes_to_its_area() -> None:
+    drawn = sparkline(series(0.2, 0.2, 0.4, 0.3, changes=(2,)))
+    assert [(point.x, point.y) for point in drawn.points] == [
+        (12.5, pytest.approx(92)),
+        (37.5, pytest.approx(92)),
+        (62.5, pytest.approx(8)),
+        (87.5, pytest.approx(50)),
+    ]
+    assert drawn.changes == (50.0,)
+    assert [(left, right) for left, right, _ in drawn.levels] == [(0.0, 50.0), (50.0, 100.0)]
+    assert (drawn.smallest, drawn.largest, drawn.first, drawn.last) == ("0.200", "0.400", "2026-01-01", "2026-01-04")
+    assert [point.low for point in drawn.points[:1]] == [pytest.approx(92 + 0.01 / 0.2 * 84)]
+    (flat,) = sparkline(series(0.5)).points
+    assert (flat.x, flat.y, flat.low) == (50.0, 50.0, None)

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from results import Environment, RunFile
-from results.comparison import METRIC_FAMILIES, REQUIRED_EQUAL, Difference, compare, environment_differences, history
+from results.comparison import (
+    MACHINE,
+    METRIC_FAMILIES,
+    REQUIRED_EQUAL,
+    Difference,
+    compare,
+    environment_differences,
+    history,
+)
 from results.comparison.units import COMPARED_METRICS
 from tests.results.planted import case_of, grid, run_of
 
@@ -98,9 +106,14 @@ def test_history_and_comparison_require_the_same_fields(name: str) -> None:
         return run_of([case_of("rnn")], draw, **environment)
 
     first, second = run(1, KNOWN), run(2, KNOWN | {name: OTHER[name]})
-    assert len(history([first, second])) == 2
-    assert {row.verdict for row in compare(first, second).rows} == {"not comparable"}
-    assert len(history([first, run(2, KNOWN)])) == 1
+    rows = compare(first, second).rows
+    for metric in ("step_seconds", "accuracy", "state_bytes"):
+        is_forbidden = metric == "step_seconds" or name not in MACHINE
+        verdicts = {row.verdict for row in rows if row.metric == metric}
+        assert ("not comparable" in verdicts) == is_forbidden
+        assert len(verdicts) == 1
+        assert len(history([first, second], metric=metric)) == 1 + is_forbidden
+        assert len(history([first, run(2, KNOWN)], metric=metric)) == 1
 
 
 def test_the_families_of_metrics_cover_every_compared_metric() -> None:
@@ -109,4 +122,12 @@ def test_the_families_of_metrics_cover_every_compared_metric() -> None:
     assert METRIC_FAMILIES["streaming"] == ("step_seconds", "call_step_seconds")
     assert METRIC_FAMILIES["state"] == ("state_bytes",)
     assert set(COMPARED_METRICS) <= set(METRIC_FAMILIES)
-    assert all(metric.probe is not None for metric in COMPARED_METRICS.values())
+    assert [name for name, metric in COMPARED_METRICS.items() if metric.probe is None] == ["benchmark_seconds"]
+
+
+def test_another_machine_hides_no_change_of_a_score() -> None:
+    base = run_of(grid(tasks=1, seeds=6), 1)
+    new = run_of(grid(tasks=1, seeds=6), 2, scored=lambda case, _: 0.5 + 0.01 * case.seed, host="xyz")
+    rows = compare(base, new).rows
+    assert {row.verdict for row in rows if row.metric == "accuracy"} == {"regressed"}
+    assert {row.verdict for row in rows if row.kind == "timing"} == {"not comparable"}

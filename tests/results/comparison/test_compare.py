@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from results import Block, Case, Measurement, ProbeRun, Protocol, Record, RunFile, Tuning
-from results.comparison.compare import EVERYWHERE, Comparison, compare, location_text
+from results.comparison.compare import compare
 from results.comparison.pairing import condition_differences, conditions_of
+from results.comparison.rows import EVERYWHERE, Comparison, location_text
 from results.comparison.verdict import Thresholds
 from results.statistics import permutation
 from tests import promises
@@ -213,7 +214,9 @@ class TestPairing:
     def test_a_different_environment_is_not_comparable_and_reported(self, field: str, value: object) -> None:
         base, new = run_of(CASES, 1), run_of(CASES, 2, **{field: value})
         refused = compare(base, new)
-        assert verdicts(refused) == {"not comparable"}
+        affected = {"timing"} if field != "torch" else {"timing", "score", "size"}
+        assert {row.kind for row in refused.rows if row.verdict == "not comparable"} == affected
+        assert {row.verdict for row in refused.rows if row.kind not in affected} <= {"unchanged"}
         assert refused.rows[0].reason.startswith(f"{field}: ")
         assert [each.field for each in refused.differences] == [field]
         allowed = compare(base, new, allow=frozenset([field]))

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import ruptures
 
+import reports
 from results import Measurement, Record, RunFile, change_points, history, interval_of_scores
-from results.comparison.history import FALSE_ALARMS, strongest_split
+from results.comparison import locations
+from results.statistics.change_points import FALSE_ALARMS, strongest_split
 from tests.results.examples import case, record, run_file
+from tests.results.planted import case_of
+from tests.results.planted import run_of as planted_run
 
 SIMULATED = 1000
 MAX_COUNT_OF_ALARMS = 22
@@ -101,7 +105,20 @@ def test_fresh_processes_are_the_units_of_a_timing() -> None:
         for process, value in enumerate((1.0, 3.0))
     )
     (series,) = history([(file, [first.model_copy(update={"measurements": twice})])], metric="step_seconds")
-    assert (series.points[0].value.middle, series.points[0].units) == (2.0, 2)
+    # 3 is the median of 1, 1, 99, 3, 3 and 99. Student's t for 1 degree of freedom at 97.5% is 12.7062, and the
+    # standard error of 1 and 3 is 1.
+    assert tuple(series.points[0].value) == pytest.approx((2 - 12.7062, 3.0, 2 + 12.7062), rel=1e-5)
+    assert series.points[0].units == 2
+
+
+def test_six_processes_bound_the_median() -> None:
+    file, (first,) = run_of(1, 0)
+    six = tuple(
+        Measurement(metric="step_seconds", at={"position": 4}, samples=(1.0 + process,) * 3, process=process)
+        for process in range(6)
+    )
+    (series,) = history([(file, [first.model_copy(update={"measurements": six})])], metric="step_seconds")
+    assert (series.points[0].value, series.points[0].units) == ((1.0, 3.5, 6.0), 6)
 
 
 def test_seeds_of_one_process_are_one_unit() -> None:
@@ -122,9 +139,54 @@ def test_seeds_of_one_process_are_one_unit() -> None:
     ]
     (series,) = history([(file, repeated)], metric="step_seconds")
     (point,) = series.points
-    assert (point.value.middle, point.units) == (2.5, 2)
-    # Student's t for 1 degree of freedom at 97.5% is 12.7062; the standard error of 1.5 and 3.5 is 1.
-    assert point.value.high == pytest.approx(2.5 + 12.7062, rel=1e-5)
+    # The medians of the seeds are 3 (of 1, 3 and 99) and 3 (of 2 and 4).
+    assert (point.value.middle, point.units) == (3.0, 2)
+
+
+def test_history_and_leaderboard_agree() -> None:
+    """Three seeds, two processes each, and scores whose interval reaches beyond 1."""
+    cases = [case_of("lstm", seed=seed) for seed in range(3)]
+    file, records = planted_run(cases, 1, processes=2, scored=lambda case, _: (1.0, 1.0, 0.7)[case.seed])
+    ill = records[2].model_copy(update={"status": "inconsistent"})
+    for of_run in (records, [*records[:2], ill]):
+        (row,) = reports.leaderboard(file, of_run)
+        (score,), (step,) = history([(file, of_run)]), history([(file, of_run)], metric="step_seconds")
+        assert tuple(score.points[0].value) == (row.score_low, row.score, row.score_high)
+        assert step.points[0].value.middle == row.far_step_seconds
+        assert dict(step.at) == {"position": row.far_position}
+
+
+def test_runs_are_ordered_by_their_commits_on_request() -> None:
+    runs = []
+    for day, commit in ((1, "bbb"), (2, "aaa"), (3, "bbb"), (4, "ccc")):
+        file, records = run_of(day, 0)
+        runs.append((file.model_copy(update={"commit": commit}), records))
+    (series,) = history(runs, commits=["aaa", "bbb", "ccc"])
+    assert [(point.commit, point.created[8:10]) for point in series.points] == [
+        ("aaa", "02"),
+        ("bbb", "01"),
+        ("bbb", "03"),
+        ("ccc", "04"),
+    ]
+
+
+def test_renamed_cases_are_one_series_under_the_new_name() -> None:
+    older, newer = run_of(1, 0), run_of(2, 0)
+    file, records = older
+    case_before = records[0].case.model_copy(update={"arch": "memory:forget_bias=1", "task": "ends"})
+    old_records = [records[0].model_copy(update={"case": case_before, "key": case_before.key})]
+    old = file.model_copy(update={"cases": (case_before,)}), old_records
+    assert len(history([old, newer])) == 2
+    names = {"memory": "lstm", "ends": "first_last"}
+    (series,) = history([old, newer], renamed=names)
+    assert (series.label, len(series.points)) == ("lstm:forget_bias=1/first_last/32", 2)
+    planned = newer[0].model_copy(update={"renamed": names}), newer[1]
+    for glob in ("memory", "lstm"):
+        (series,) = history([old, planned], glob=glob)
+        assert series.points[0].run == file.id
+    assert locations([old, planned], glob="lstm", metric="step_seconds") == {
+        "step_seconds": [{"position": 1}, {"position": 16}]
+    }
 
 
 @pytest.mark.parametrize("glob", ["*", "lstm*", "lstm", "lstm:forget_bias=1", "lstm/*", "*/first_last/32", "*.L32.*"])

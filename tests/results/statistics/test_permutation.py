@@ -123,3 +123,13 @@ def test_units_are_permuted_within_each_stratum() -> None:
     assert permutation.pooled_p_value([separate], [3], 0.02, 0) == pytest.approx(1 / 20, abs=0.02)
     assert permutation.pooled_p_value([separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1 / 400, abs=0.003)
     assert permutation.pooled_p_value([-separate] * 2, [3] * 2, 0.02, 0) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_drift_is_continued_to_the_times_of_the_other_side() -> None:
+    slope = 0.01
+    in_turns = np.array([*range(0, 12, 2), *range(1, 12, 2)], dtype=float)
+    one_by_one = np.arange(12.0)
+    assert permutation.drift(slope * in_turns[:, None], 6, in_turns) == pytest.approx(slope)
+    assert permutation.drift(slope * one_by_one[:, None], 6, one_by_one) == pytest.approx(6 * slope)
+    assert permutation.drift(slope * one_by_one[:, None], 6) == pytest.approx(6 * slope)
+    assert permutation.drift(np.zeros((2, 1)), 1) == 0.0
