@@ -14,7 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -23,8 +23,8 @@ from bench.plans.amounts import BudgetBytes, BudgetCount
 from bench.plans.extra import Extra
 from bench.plans.invalid_field import first_error
 from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
-from bench.plans.protocol import changed, resolved_protocol
-from results import Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
+from bench.plans.protocol import UNTRAINED, GivenProtocol, changed, resolved_protocol
+from results import TIMING_PROBES, Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
 from results.specs import Spec, shown_value
 
 FOLDER = Path(__file__).parent
@@ -137,8 +137,9 @@ class Plan(Strict):
     """FLOPs of one streamed step at the trained length: a number, or a text such as `40k`."""
     measure: Annotated[tuple[Probe, ...], Field(min_length=1), DISTINCT] = ("accuracy", "latency", "streaming")
     """Probes to run."""
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Fields of `Protocol` that differ from its defaults."""
+    protocol: GivenProtocol = Field(default_factory=dict)
+    """Fields of `Protocol` that differ from its defaults. In TOML, `untrained` stands for cases that are timed with
+    their initial weights."""
     tuning: Tuning | None = None
     """Grid from which the learning rate is chosen per architecture, task, length and size; None for fixed rates."""
     override: tuple[Override, ...] = ()
@@ -240,9 +241,10 @@ class Plan(Strict):
             if override.applies_to(arch, task, length):
                 fields = changed(fields, override.protocol)
         if self.tuning is not None:
-            if fields.get("optimizer") == "guessing":
+            if (optimizer := fields.get("optimizer")) in ("guessing", "none"):
+                why = "is untrained" if optimizer == "none" else "has optimizer = 'guessing'"
                 raise UsageError(
-                    f"protocol: {arch} on {task} at {length} has optimizer = 'guessing' and no learning rate to tune: "
+                    f"protocol: {arch} on {task} at {length} {why} and has no learning rate to tune: "
                     "omit the tuning, or these cases"
                 )
             if RATE in fields:
@@ -252,6 +254,11 @@ class Plan(Strict):
                 )
             fields[RATE] = None
         protocol = resolved_protocol(fields, length)
+        if not protocol.trains and (untimed := [probe for probe in self.measure if probe not in TIMING_PROBES]):
+            raise UsageError(
+                f"measure: {untimed[0]} needs trained models, but {arch} on {task} at {length} is {UNTRAINED}: measure "
+                f"{' and '.join(probe for probe in get_args(Probe) if probe in TIMING_PROBES)} only"
+            )
         lowest = min(self.tuning.learning_rates) if self.tuning is not None else math.inf
         if protocol.final_learning_rate > lowest:
             raise UsageError(

@@ -12,9 +12,11 @@ REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instruc
 """Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
+TRAINING = "training"
+"""Field in which a trained model differs from an untrained one of the same case."""
 ALLOWABLE = (
     *REQUIRED_EQUAL,
-    *("timing samples", "timing blocks", "task version", "task data", "tuning"),
+    *("timing samples", "timing blocks", "task version", "task data", "tuning", TRAINING),
     *(f"protocol {name}" for name in Protocol.model_fields),
 )
 """Fields that a user can allow to differ although they prevent a comparison."""
