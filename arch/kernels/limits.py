@@ -23,7 +23,7 @@ from numba.core import types
 
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.threads import split_rows
-from arch.kernels.simd.matmul import ROWS, multiply, pack, panels_of
+from arch.kernels.simd.matmul import ROWS, multiply
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import FLOAT, LANES, VECTOR, fma, instruction, lane_sum, read, splat, vector
 
@@ -227,8 +227,10 @@ def products(M: int, K: int, N: int) -> list[Work]:
     flops = 2 * M * K * N
     repeats = -(-MIN_FLOPS // flops)
     left_MK, right_KN = np.full((M, K), 0.5, np.float32), np.full((K, N), 0.5, np.float32)
-    W = panels_of(N)
-    packed, result_MN = pack(right_KN.ravel(), 0, K, N, K, K), np.zeros((M, W * LANES), np.float32)
+    W = -(-N // LANES)
+    padded_KN, result_MN = np.zeros((K, W * LANES), np.float32), np.zeros((M, W * LANES), np.float32)
+    padded_KN[:, :N] = right_KN
+    packed = np.ascontiguousarray(padded_KN.reshape(K, W, LANES).transpose(1, 0, 2))  # panels, as `pack` returns them
 
     def tiles() -> np.ndarray[Any, Any]:
         addresses = left_MK.ctypes.data, packed.ctypes.data, result_MN.ctypes.data

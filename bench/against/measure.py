@@ -29,7 +29,7 @@ from bench.runner.execution import Execution, check_run_exists
 from bench.runner.pending import Pending, TimingGroup
 from bench.runner.request import Request
 from bench.runner.resume import new_run_file, now, run_lock
-from bench.runner.run import duration_estimator
+from bench.runner.run import counted_cases, duration_estimator
 from reports.format import print_lines
 from results import Case, Run, RunFile, Side, Store, Turns
 from results.comparison import COMPARED_AS, LOOKS, Comparison, Thresholds, compare, run_differences
@@ -267,9 +267,8 @@ def _print_plan(
     described: Sequence[Description],
     console: Console,
 ) -> None:
-    count = len(described[1].cases)
     lines = [
-        f"{request.plan_name}: {count} case{'' if count == 1 else 's'} of {executors[1].version.name} in turns with "
+        f"{request.plan_name}: {counted_cases(described[1].cases)} of {executors[1].version.name} in turns with "
         f"{executors[0].version.name}, at most {settings.pairs} pairs of processes"
     ]
     base = described[0]

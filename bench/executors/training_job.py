@@ -30,7 +30,8 @@ def run_training_job(job: TrainJob, report: Report) -> TrainingResult:
     `scan`, the record has the status `inconsistent` and no score. Raises `PluginError` if a plugin cannot be installed.
 
     A case that only serves to choose a learning rate is trained and nothing else. No test data are sampled for it, and
-    its record has the curve of its training but no measurements.
+    its record has the curve of its training but no measurements. An untrained case is neither trained nor tested: the
+    result has its initial weights, and a record without training or measurements.
     """
     install(job.plugins)
     return train_and_test(job, report)
@@ -53,6 +54,10 @@ def train_and_test(job: TrainJob, report: Report) -> TrainingResult:
         if job.case.protocol.keep_best:
             best_weights.update((name, tensor.clone()) for name, tensor in model.state_dict().items())
 
+    if not job.case.protocol.trains:
+        if is_plugin and (reason := inconsistency(subject)) is not None:
+            return _inconsistent(subject, reason)
+        return TrainingResult(record=_record_of(job.case, task, model, None), weights=pack_weights(model))
     with watch_memory(torch.device(job.device)) as memory:
         training = train(model, task, job.case, learning_rate=job.learning_rate, report=report, on_best=keep_best)
     if is_plugin and training.stopped != "diverged" and (reason := inconsistency(subject)) is not None:
@@ -104,14 +109,14 @@ def _inconsistent(subject: Subject, reason: str) -> TrainingResult:
     return TrainingResult(record=record, weights=pack_weights(subject.model))
 
 
-def _record_of(case: Case, task: tasks.Task, model: arch.SequenceModel, training: Training) -> Record:
-    """Return the record of a trained case that was not tested yet."""
-    diverged = training.stopped == "diverged"
+def _record_of(case: Case, task: tasks.Task, model: arch.SequenceModel, training: Training | None) -> Record:
+    """Return the record of a case that was trained but not tested yet, or not trained at all."""
+    diverged = training is not None and training.stopped == "diverged"
     return Record(
         key=case.key,
         case=case,
         status="diverged" if diverged else "ok",
-        reason=f"loss or gradient not finite at step {training.steps}" if diverged else None,
+        reason=f"loss or gradient not finite at step {training.steps}" if training and diverged else None,
         model=describe_model(case, task, model),
         training=training,
     )

@@ -25,7 +25,7 @@ import psutil
 from bench.errors import informative_line, message_of, name_and_message, show_warnings_in_one_line
 from bench.executors.child_process import ErrorOutput, start_child
 from bench.executors.events import Events, JobProgress, JobStarted
-from bench.executors.jobs import Failure, Job, TrainJob
+from bench.executors.jobs import Failure, Job, TimeJob, TrainJob
 from bench.machine.allocator import keep_freed_memory
 from bench.machine.lock import Stopping, Work
 from bench.machine.streams import lasting_streams
@@ -206,7 +206,7 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        specs = {case.arch for case in job.cases} - compiled
+        specs = {case.arch for case in job.cases if isinstance(job, TimeJob) or case.protocol.trains} - compiled
         compiled |= specs
         compiling_seconds = arch.compile_kernels(sorted(specs)) if specs else reported
         connection.send(("started", (compiling_seconds - reported, kernels.note())))

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.plans.amounts import BudgetBytes, BudgetCount
 from bench.plans.override import DISTINCT, Length, SpecText
+from bench.plans.protocol import GivenProtocol
 from results import BUDGETS, Strict
 
 
@@ -39,8 +40,8 @@ class Extra(Strict):
     width: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     state: BudgetBytes | None = None
     step_flops: BudgetCount | None = None
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Fields that differ from the plan's protocol."""
+    protocol: GivenProtocol = Field(default_factory=dict)
+    """Fields that differ from the plan's protocol, or `untrained`."""
 
     @model_validator(mode="after")
     def _has_one_kind_of_grid(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.plans.protocol import GivenProtocol
 from results import Strict
 from results.specs import Spec, shown_value
 
@@ -37,7 +38,7 @@ class Override(Strict):
     archs: Annotated[tuple[SpecText, ...], DISTINCT] = ()
     tasks: Annotated[tuple[SpecText, ...], DISTINCT] = ()
     lengths: Annotated[tuple[Length, ...], DISTINCT] = ()
-    protocol: dict[str, Any]
+    protocol: GivenProtocol
     found_by: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     """The run that found the learning rate in `protocol`, in words. It is stored with each training at this rate."""
 

@@ -14,7 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -23,8 +23,8 @@ from bench.plans.amounts import BudgetBytes, BudgetCount
 from bench.plans.extra import Extra
 from bench.plans.invalid_field import first_error
 from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
-from bench.plans.protocol import changed, resolved_protocol
-from results import Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
+from bench.plans.protocol import UNTRAINED, GivenProtocol, changed, resolved_protocol
+from results import TIMING_PROBES, Budget, Claim, Probe, Protocol, Strict, Tuning, budgets_of
 from results.comparison import RenameError, require_no_circle
 from results.specs import Spec, shown_value
 
@@ -138,8 +138,9 @@ class Plan(Strict):
     """FLOPs of one streamed step at the trained length: a number, or a text such as `40k`."""
     measure: Annotated[tuple[Probe, ...], Field(min_length=1), DISTINCT] = ("accuracy", "latency", "streaming")
     """Probes to run."""
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    """Fields of `Protocol` that differ from its defaults."""
+    protocol: GivenProtocol = Field(default_factory=dict)
+    """Fields of `Protocol` that differ from its defaults. In TOML, `untrained` stands for cases that are timed with
+    their initial weights."""
     tuning: Tuning | None = None
     """Grid from which the learning rate is chosen per architecture, task, length and size; None for fixed rates."""
     override: tuple[Override, ...] = ()
@@ -215,7 +216,7 @@ class Plan(Strict):
 
         A learning rate replaces the grid of `tuning`.
         """
-        changed: dict[str, Any] = {
+        changes: dict[str, Any] = {
             "protocol": self.protocol | fields,
             "override": tuple(
                 each.model_copy(
@@ -228,7 +229,7 @@ class Plan(Strict):
             ),
             "extra": tuple(each.model_copy(update={"protocol": each.protocol | fields}) for each in self.extra),
         }
-        return self.model_copy(update=changed | ({"tuning": None} if RATE in fields else {}))
+        return self.model_copy(update=changes | ({"tuning": None} if RATE in fields else {}))
 
     def without_origins_unless_in(self, original: Plan) -> Plan:
         """Return the plan without `found_by` where a run that tuned the plan `original` cannot have found the rate.
@@ -263,9 +264,10 @@ class Plan(Strict):
             if override.applies_to(arch, task, length):
                 fields = changed(fields, override.protocol)
         if self.tuning is not None:
-            if fields.get("optimizer") == "guessing":
+            if (optimizer := fields.get("optimizer")) in ("guessing", "none"):
+                why = "is untrained" if optimizer == "none" else "has optimizer = 'guessing'"
                 raise UsageError(
-                    f"protocol: {arch} on {task} at {length} has optimizer = 'guessing' and no learning rate to tune: "
+                    f"protocol: {arch} on {task} at {length} {why} and has no learning rate to tune: "
                     "omit the tuning, or these cases"
                 )
             if RATE in fields:
@@ -275,6 +277,11 @@ class Plan(Strict):
                 )
             fields[RATE] = None
         protocol = resolved_protocol(fields, length)
+        if not protocol.trains and (untimed := [probe for probe in self.measure if probe not in TIMING_PROBES]):
+            raise UsageError(
+                f"measure: {untimed[0]} needs trained models, but {arch} on {task} at {length} is {UNTRAINED}: measure "
+                f"{' and '.join(probe for probe in get_args(Probe) if probe in TIMING_PROBES)} only"
+            )
         lowest = min(self.tuning.learning_rates) if self.tuning is not None else math.inf
         if protocol.final_learning_rate > lowest:
             raise UsageError(

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from bench.errors import UsageError
 from bench.plans.invalid_field import first_error
@@ -27,13 +27,33 @@ DURATIONS = ("steps", "train_sequences", "epochs")
 SCHEDULING = ("schedule", "halve_every", "final_learning_rate", "warmup_steps", "warmup_share")
 OF_GRADIENTS = ("learning_rate", *SCHEDULING, "clip", "weight_decay", "weight_decay_on")
 """The fields that only training by gradients has."""
+UNTRAINED = "untrained"
+"""Text in a plan that stands for the protocol of models with their initial weights, which are timed but not trained."""
+OF_UNTRAINED = {"optimizer": "none"}
+"""The fields of that protocol."""
+
+
+def _given_fields(given: object) -> object:
+    """Return the fields that a plan gives as a table or as the text `UNTRAINED`."""
+    if isinstance(given, str):
+        if given != UNTRAINED:
+            raise ValueError(f"a protocol is a table such as {{ steps = 300 }}, or '{UNTRAINED}', not {given!r}")
+        return dict(OF_UNTRAINED)
+    return given
+
+
+GivenProtocol = Annotated[dict[str, Any], BeforeValidator(_given_fields)]
+"""Fields of a protocol that a plan gives. In TOML, the text `untrained` may stand in place of a table."""
 
 
 def changed(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a protocol after the changes of a more specific table of the plan.
 
-    A table that chooses `guessing` does not inherit the fields that only training by gradients has.
+    A table that chooses `guessing` does not inherit the fields that only training by gradients has. Untrained cases
+    inherit nothing.
     """
+    if changes.get("optimizer") == "none":
+        return dict(changes)
     if changes.get("optimizer") == "guessing":
         fields = {field: value for field, value in fields.items() if field not in OF_GRADIENTS}
     return {**fields, **changes}
@@ -46,6 +66,8 @@ def resolved_protocol(given: Mapping[str, Any], length: int) -> Protocol:
     is invalid or missing, or if values contradict each other.
     """
     protocol = _validated(given)
+    if not protocol.trains:
+        return _untrained(protocol, given)
     _check_optimizer(protocol, given)
     defaults: dict[str, Any] = {}
     if protocol.optimizer == "guessing":
@@ -71,6 +93,16 @@ def _validated(given: Mapping[str, Any]) -> Protocol:
         if protocol.evaluate_at.count(at) > 1:
             raise UsageError(f"protocol: evaluate_at: {shown_value(at)} occurs more than once; give each value once")
     return protocol
+
+
+def _untrained(protocol: Protocol, given: Mapping[str, Any]) -> Protocol:
+    """Return the protocol of untrained cases. Raises `UsageError` if the plan gives fields of training or tests."""
+    for field in given:
+        if field not in OF_UNTRAINED:
+            raise UsageError(
+                f"protocol: {field} is a setting of training and tests, but the cases are {UNTRAINED}: omit one of them"
+            )
+    return protocol.model_copy(update={"learning_rate": None})
 
 
 def _check_optimizer(protocol: Protocol, given: Mapping[str, Any]) -> None:

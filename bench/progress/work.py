@@ -38,9 +38,9 @@ class Work:
     """Expected seconds of a case."""
 
     training: float
-    """Training with its validations."""
+    """Training with its validations; 0 for an untrained case."""
     testing: float
-    """Tests at all lengths; 0 for a case that only serves to choose a learning rate."""
+    """Tests at all lengths; 0 for an untrained case, and for one that only serves to choose a learning rate."""
 
     @property
     def total(self) -> float:
@@ -71,9 +71,9 @@ def _work_of(case: Case) -> Work:
 def planned_tests(case: Case) -> list[tuple[int, int]]:
     """Return each test length of a case with its number of sequences. A range counts as one length, its middle.
 
-    The list is empty for a case that only serves to choose a learning rate.
+    The list is empty for an untrained case, and for one that only serves to choose a learning rate.
     """
-    if not case.is_reported:
+    if not (case.is_reported and case.protocol.trains):
         return []
     protocol = case.protocol
     lengths = [*protocol.evaluated_lengths(case.length), *(sum(ends) // 2 for ends in protocol.evaluated_ranges())]

@@ -51,7 +51,9 @@ class Execution:
         """
         self._train(executor, progress, f"tuning{side}", self.pending.untuned)
         self._apply_rates(progress)
-        self._train(executor, progress, f"training{side}", self.pending.trainable)
+        trainable = self.pending.trainable
+        phase = "training" if any(case.protocol.trains for case in trainable) else "building models"
+        self._train(executor, progress, f"{phase}{side}", trainable)
 
     def time(self, executor: Executor, progress: Progress, groups: Sequence[TimingGroup]) -> None:
         """Time each of the groups once, and store each result when its job has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.runner.pending import Pending
 from bench.runner.request import Request
 from bench.runner.resume import find_resumable_run, new_run_file, now, reason_not_resumed, run_lock
 from reports.format import print_labelled, print_lines
-from results import TIMING_PROBES, Record, Run, RunFile, Store, StoreError
+from results import TIMING_PROBES, Case, Record, Run, RunFile, Store, StoreError
 
 if TYPE_CHECKING:
     from bench.executors.dask_cluster import DaskExecutor
@@ -201,7 +201,7 @@ def _print_plan(
     resuming = f"; resuming run {resumed.id}" if resumed is not None else ""
     print_labelled(
         request.plan_name,
-        f": {_counted(count, 'case')}{tuning}, {count - left} done, {left} to run on "
+        f": {counted_cases(pending.file.cases)}{tuning}, {count - left} done, {left} to run on "
         f"{_counted(workers, 'worker')}{hosts}{repeated}, about {format_duration(eta.remaining_seconds)}{testing}"
         f"{resuming}",
         console,
@@ -284,6 +284,14 @@ def _print_interrupted(console: Console, pending: Pending, running: list[str]) -
     count, trained = len(pending.file.cases), len(pending.untimed)
     untimed = f", {trained} more trained but not timed" if trained else ""
     print_lines([f"{count - pending.count} of {count} cases done{untimed}"], console)
+
+
+def counted_cases(cases: Sequence[Case]) -> str:
+    """Return the number of cases, and of untrained ones among them: `4 untrained cases`, or `8 cases, 4 untrained`."""
+    untrained = sum(not case.protocol.trains for case in cases)
+    if cases and untrained == len(cases):
+        return _counted(untrained, "untrained case")
+    return _counted(len(cases), "case") + (f", {untrained} untrained" if untrained else "")
 
 
 def _counted(number: int, noun: str) -> str:

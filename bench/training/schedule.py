@@ -13,7 +13,9 @@ def steps_per_epoch(protocol: Protocol) -> int | None:
 
 
 def total_steps(protocol: Protocol) -> int:
-    """Return the number of training steps if training does not stop early."""
+    """Return the number of training steps if training does not stop early; 0 for untrained cases."""
+    if not protocol.trains:
+        return 0
     if protocol.steps is not None:
         return protocol.steps
     per_epoch = steps_per_epoch(protocol)

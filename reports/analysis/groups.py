@@ -194,6 +194,11 @@ class Group:
         return [seed.record for seed in self.seeds if seed.record is not None]
 
     @property
+    def trains(self) -> bool:
+        """Whether the models were trained. If not, their initial weights were timed, and they have no scores."""
+        return any(seed.case.protocol.trains for seed in self.seeds)
+
+    @property
     def learning_rates(self) -> tuple[float, ...]:
         """The distinct learning rates at which the seeds were trained, ascending; usually one."""
         return tuple(sorted({rate for each in self._trainings if (rate := each.learning_rate) is not None}))

@@ -16,7 +16,8 @@ class Labels:
     The label of an architecture with one variant in the run is its plain name: `lstm`. If there are several variants,
     the label adds the options that are not common to all variants. The size is added if the cases of the run differ in
     size. A protocol field is added if cases with equal model, task and length differ in this field. The field is left
-    out if it has the value that more than half of the cases have.
+    out if it has the value that more than half of the cases have. If the run also has trained cases, `untrained` is
+    added instead to the label of an untrained one.
     """
 
     def __init__(self, cases: Iterable[Case]) -> None:
@@ -28,11 +29,15 @@ class Labels:
         for case in all_cases:
             versions[case.task].add(case.task_version)
         self._versioned = {task for task, numbers in versions.items() if len(numbers) > 1}
-        self._protocol_fields = _differing_fields(all_cases)
+        trained = [case for case in all_cases if case.protocol.trains]
+        self._has_trained = bool(trained)
+        self._protocol_fields = _differing_fields(trained)
 
     def arch(self, case: Case) -> str:
         """Return the label of the architecture, such as `lstm:forget_bias=2`."""
         extra = [_size(case)] if self._sizes_differ else []
+        if not case.protocol.trains:
+            return " ".join([_short(case.arch, self._archs), *extra, *(["untrained"] if self._has_trained else [])])
         extra += [
             f"{field}={value}"
             for field, usual in self._protocol_fields.items()

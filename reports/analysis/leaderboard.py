@@ -76,6 +76,8 @@ class LeaderboardRow:
     arch: str
     task: str
     length: int
+    trained: bool
+    """Whether the models were trained. If not, their initial weights were timed, and they have no scores."""
     score: float | None
     """The mean score over seeds at the trained length."""
     score_low: float | None
@@ -249,6 +251,7 @@ def _row(
         arch=group.arch,
         task=group.task,
         length=group.length,
+        trained=group.trains,
         score=middle,
         score_low=low,
         score_high=high,

@@ -14,6 +14,7 @@ from reports.analysis.streaming.step_costs import marked
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.budgets import missed_budgets
+from reports.text.context import are_untrained, untrained_sentence
 from reports.text.lengths import effective_estimate
 from reports.text.losses import error_estimate, loss_value
 from results import EffectiveLength, LossEvidence, Record, RunFile, ScoreEvidence
@@ -52,6 +53,8 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
     table = leaderboard_table(rows)
     align = [":--" if i < table.word_columns else "--:" for i in range(len(table.headings))]
     lines = [_markdown_line(table.headings), f"| {' | '.join(align)} |", *map(_markdown_line, table.rows)]
+    if untrained := untrained_sentence(groups):
+        lines += ["", markdown_text(untrained)]
     for title, texts in (("Failed or missing:", notes(rows)), ("Missed budgets:", missed_budgets(groups))):
         if texts:
             lines += ["", title, "", *(f"- {markdown_text(text)}" for text in texts)]
@@ -105,10 +108,10 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     )
     styler = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     missing = " ".join(f"{note}." for note in notes(rows))
-    caption = f"Run {run.id}, plan {run.plan}: mean score over seeds with its 95% interval." + (
-        f" Failed or missing: {missing}" if missing else ""
-    )
-    caption = " ".join([caption, *missed_budgets(groups)])
+    what = "costs" if are_untrained(groups) else "mean score over seeds with its 95% interval"
+    failed = [f"Failed or missing: {missing}"] if missing else []
+    parts = [f"Run {run.id}, plan {run.plan}: {what}.", untrained_sentence(groups), *failed, *missed_budgets(groups)]
+    caption = " ".join(filter(None, parts))
     text = styler.to_latex(
         hrules=True,
         position="tbp",
@@ -166,14 +169,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         ("task", lambda row: row.task),
         ("length", lambda row: numbers.count(row.length)),
         ("architecture", lambda row: row.arch),
-        ("score (95% interval)", lambda row: numbers.estimate(row.score, row.score_low, row.score_high)),
-        ("chance", lambda row: numbers.score(row.chance)),
-        ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
-        *_loss_columns(rows),
-        *_length_columns(rows),
-        ("seeds solved", lambda row: f"{row.solved}/{row.seeds}"),
-        ("seeds scored", lambda row: f"{row.scored}/{row.seeds}"),
-        ("learning rate", _rate),
+        *(_score_columns(rows) if any(row.trained for row in rows) else []),
         ("parameters", lambda row: numbers.count(row.parameters)),
     ]
     if far:
@@ -199,6 +195,23 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
         wide_only=frozenset({"seeds scored", "learning rate", near_heading, call_heading}),
     )
+
+
+def _score_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
+    """Return the columns of scores and training, of rows some of which are trained."""
+    return [
+        (
+            "score (95% interval)",
+            lambda row: numbers.estimate(row.score, row.score_low, row.score_high) if row.trained else "untrained",
+        ),
+        ("chance", lambda row: numbers.score(row.chance)),
+        ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
+        *_loss_columns(rows),
+        *_length_columns(rows),
+        ("seeds solved", lambda row: f"{row.solved}/{row.seeds}" if row.trained else numbers.MISSING),
+        ("seeds scored", lambda row: f"{row.scored}/{row.seeds}" if row.trained else numbers.MISSING),
+        ("learning rate", _rate),
+    ]
 
 
 def _rate(row: LeaderboardRow) -> str:

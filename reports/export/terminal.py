@@ -33,6 +33,8 @@ Column = tuple[str, Callable[[LeaderboardRow], Text | str]]
 """A heading, and a function that returns the cell of a row."""
 NAME_LETTERS = 24
 """The largest length of a name in the leaderboard."""
+UNTRAINED = "untrained"
+"""What stands in place of the score of an untrained model."""
 INTERPRETED_MARK = "*"
 """The mark of a step time in the leaderboard if the step is interpreted."""
 MAX_PROBLEMS = 12
@@ -168,6 +170,8 @@ def _coloured_score(row: LeaderboardRow) -> Text:
     The text is green if all seeds solved the task. It is red if neither the scores nor the losses show use of the past,
     by any seed or on average, unless more training could change them.
     """
+    if not row.trained:
+        return Text(f"{UNTRAINED}{' ' * 7}")
     text = f"{numbers.score(row.score, 2)}{' ' * 12}"
     if row.score_low is not None:
         text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"
@@ -191,6 +195,8 @@ def _range_column(lengths: str) -> Column:
 def _columns(rows: Sequence[LeaderboardRow]) -> dict[str, Column]:
     """Return the columns of the leaderboard by name. Columns that would be empty are left out."""
     columns = dict(COLUMNS)
+    if not any(row.trained for row in rows):
+        del columns["score"], columns["solved"]
     if all(row.effective is None for row in rows):
         del columns["effective"]
     if not _constant_loss(rows):
@@ -212,7 +218,7 @@ def _constant_loss(rows: Sequence[LeaderboardRow]) -> float | None:
 COLUMNS: dict[str, Column] = {
     "score": ("score (95%)    ", _coloured_score),
     "mse": ("mse", lambda row: loss_value(row.loss.mean) if row.loss and row.loss.constant is not None else "—"),
-    "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}"),
+    "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}" if row.trained else "—"),
     "learning": ("still\nlearning", lambda row: f"{row.still_learning}/{row.scored}" if row.still_learning else ""),
     "effective": ("effect.\nlength", lambda row: effective_text(row.effective)),
     "params": ("params", lambda row: numbers.count(row.parameters)),

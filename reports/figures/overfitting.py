@@ -223,10 +223,11 @@ def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
 def _variants(rivals: Sequence[Group]) -> list[Variant]:
     """Return the variants of the model with the most groups, starting with plain training.
 
-    Early stopping is a variant too if its score was measured. The list is empty if every model has only one group.
+    Early stopping is a variant too if its score was measured. The list is empty if every model has only one group of
+    trained cases.
     """
     families: dict[tuple[object, ...], list[Group]] = {}
-    for group in rivals:
+    for group in filter(lambda group: group.trains, rivals):
         families.setdefault(_model(group.seeds[0].case), []).append(group)
     family = max(families.values(), key=len, default=[])
     if len(family) < 2:

@@ -61,6 +61,8 @@ class CaseDetails:
     arch: str
     task: str
     length: int
+    trained: bool
+    """Whether the models were trained. If not, they have no scores."""
     configuration: tuple[tuple[str, str], ...]
     """Pairs of a name, such as `task`, and its value as text."""
     lengths: tuple[str, ...]
@@ -84,7 +86,7 @@ def case_details(groups: Sequence[Group]) -> list[CaseDetails]:
 
 
 def _details(group: Group, timing: StepTiming) -> CaseDetails:
-    lengths = group.evaluated_lengths()
+    lengths = group.evaluated_lengths() if group.trains else ()
     positions = sorted({position for seed in group.seeds for position in _p50(seed, timing)})
     trained = [
         (seed.case.seed, seed.record.training.curve)
@@ -102,6 +104,7 @@ def _details(group: Group, timing: StepTiming) -> CaseDetails:
         arch=group.arch,
         task=group.task,
         length=group.length,
+        trained=group.trains,
         configuration=_configuration(group),
         lengths=(*map(numbers.count, lengths), *map(range_text, group.evaluated_ranges())),
         loss=_loss_heading(group),
@@ -199,12 +202,14 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
         ("task", f"{case.task}, version {case.task_version}"),
         ("size", size),
         ("learning rate", _rate(group)),
-        ("protocol", ", ".join(f"{name}={value}" for name, value in protocol.items())),
+        ("protocol", ", ".join(f"{n}={v}" for n, v in protocol.items()) if case.protocol.trains else "untrained"),
     )
 
 
 def _rate(group: Group) -> str:
     case = group.seeds[0].case
+    if not case.protocol.trains:
+        return "none, because the models are untrained"
     if case.protocol.optimizer == "guessing":
         return "none, because weights are guessed"
     tuning = case.tuning

@@ -40,7 +40,7 @@ from reports.text import learning_rates as rates_text
 from reports.text.budgets import missed_budgets, model_sizes
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
-from reports.text.context import protocols
+from reports.text.context import are_untrained, protocols
 from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
 from reports.text.losses import error_estimate, loss_value
 from reports.text.streaming import LIMIT_EXPLANATION
@@ -107,6 +107,7 @@ def _leaderboard(data: PageData) -> Values:
     rows = leaderboard_of(data.groups)
     return {
         "rows": rows,
+        "has_trained": not are_untrained(data.groups),
         "near_differs": any(row.near_position not in (None, row.length) for row in rows),
         "far": sorted({row.far_position for row in rows if row.far_position is not None}),
         "has_shares": any(row.limit_share is not None for row in rows),
@@ -246,6 +247,7 @@ def _names(data: PageData) -> Values | None:
 def _method(data: PageData) -> Values:
     return {
         "protocols": protocols(data.groups),
+        "has_trained": not are_untrained(data.groups),
         "solved_share": SOLVED_SHARE,
         "test_sets": test_set_sentences(data.groups),
         "clear_share": CLEAR_SHARE,

@@ -12,6 +12,7 @@ from reports.analysis.memory_share import loss_evidence_of, no_memory_score, sco
 from reports.analysis.strategies import explaining_strategy
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
+from reports.text.context import untrained_sentence
 from reports.text.convergence import undecided_sentence, unimproved_steps
 from reports.text.losses import loss_text
 from reports.text.streaming import streaming_conclusions
@@ -46,12 +47,14 @@ FLAT: tuple[Kind, ...] = ("above", "close above", "indistinguishable", "close be
 def conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]] | None = None) -> list[str]:
     """Return one sentence per task and length, then one on undecided architectures, then those on streamed steps.
 
+    Untrained architectures have no sentence on scores. One sentence says that they are untrained.
     Sentences on the cost of a streamed step are left out if nothing was streamed. If `costs` is None, it is computed as
     `step_costs_by_arch(groups)`.
     """
-    settings = dict.fromkeys((group.task, group.length) for group in groups)
-    lines = [_of_setting([group for group in groups if (group.task, group.length) == setting]) for setting in settings]
-    lines += filter(None, [undecided_sentence(groups)])
+    trained = [group for group in groups if group.trains]
+    settings = dict.fromkeys((group.task, group.length) for group in trained)
+    lines = [_of_setting([group for group in trained if (group.task, group.length) == setting]) for setting in settings]
+    lines += filter(None, [undecided_sentence(groups), untrained_sentence(groups)])
     return lines + streaming_conclusions(groups, step_costs_by_arch(groups) if costs is None else costs)
 
 

@@ -32,6 +32,7 @@ def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
         "timing processes": f"{run.repeat:,}" if run.repeat > 1 else "",
         "software": f"torch {environment.torch}, Python {environment.python}, {environment.system}",
         "device": environment.device,
+        "training": "none, the initial weights were timed" if are_untrained(groups) else "",
         "commit": _commit(run),
         "code": run.code,
         "plugins": listed([f"{name} {digest}" for name, digest in run.plugins.items()]) if run.plugins else "",
@@ -41,6 +42,20 @@ def context(run: RunFile, groups: Sequence[Group]) -> dict[str, str]:
         "command": run.command,
     }
     return {name: text for name, text in strip.items() if text}
+
+
+def are_untrained(groups: Sequence[Group]) -> bool:
+    """Return whether a run has cases, and none of them was to be trained."""
+    return bool(groups) and not any(group.trains for group in groups)
+
+
+def untrained_sentence(groups: Sequence[Group]) -> str:
+    """Return a sentence that names the untrained architectures; empty if there are none."""
+    archs = list(dict.fromkeys(group.arch for group in groups if not group.trains))
+    if not archs:
+        return ""
+    subject = "All models are" if are_untrained(groups) else f"{listed(archs)} {'are' if len(archs) > 1 else 'is'}"
+    return f"{subject} untrained: initial weights were timed, and there are no scores."
 
 
 def protocols(groups: Sequence[Group]) -> list[tuple[str, str]]:
@@ -85,6 +100,8 @@ def _tasks_and_lengths(lengths_by_task: Mapping[str, Sequence[int]]) -> str:
 
 
 def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
+    if not protocol.trains:
+        return "Untrained: the initial weights were timed. Nothing was trained or tested."
     if protocol.steps is not None:
         source = f"{plural(protocol.steps, 'step')} on fresh batches of {protocol.batch:,}"
     else:

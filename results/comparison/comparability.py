@@ -17,9 +17,11 @@ MEASURES_MACHINE = ("timing", "memory", "share", "limit")
 """Kinds of metrics that depend on the machine."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)
 """All other fields. A difference is shown but does not prevent the comparison."""
+TRAINING = "training"
+"""Field in which a trained model differs from an untrained one of the same case."""
 ALLOWABLE = (
     *REQUIRED_EQUAL,
-    *("timing samples", "timing blocks", "task version", "task data", "tuning"),
+    *("timing samples", "timing blocks", "task version", "task data", "tuning", TRAINING),
     *(f"protocol {name}" for name in Protocol.model_fields),
 )
 """Fields that a user can allow to differ although they prevent a comparison."""

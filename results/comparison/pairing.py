@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from results.comparison.comparability import Difference, difference
+from results.comparison.comparability import TRAINING, Difference, difference
 from results.schema.case import BUDGETS, Budget, Case, Protocol, Tuning
 from results.schema.record import Record
 from results.schema.run import RunFile, Side
@@ -164,7 +164,7 @@ def distinguishing_settings(pairs: Sequence[Pair]) -> list[str]:
         distinct = [
             f"{name}={value}"
             for name, value in _settings(case).items()
-            if len({str(settings[name]) for settings in candidates}) > 1
+            if len({str(settings[name]) for settings in candidates if name in settings}) > 1
         ]
         labels.append(", ".join(distinct))
     return labels
@@ -199,10 +199,16 @@ def conditions_of(case: Case) -> Conditions:
 
 
 def condition_differences(base: Conditions, new: Conditions) -> Iterable[Difference]:
-    """Yield the differences between the conditions of two cases."""
+    """Yield the differences between the conditions of two cases.
+
+    If only one of them is trained, this is the only difference in training that is named.
+    """
     for name, before, after in (("task version", base[1], new[1]), ("task data", base[2], new[2])):
         if before != after:
             yield difference(name, before, after)
+    if base[0].trains != new[0].trains:
+        yield difference(TRAINING, *("trained" if each[0].trains else "untrained" for each in (base, new)))
+        return
     if base[3] != new[3]:
         yield difference("tuning", _grid_text(base[3]), _grid_text(new[3]))
     for name in Protocol.model_fields:
@@ -215,7 +221,7 @@ def _field(protocol: Protocol, name: str) -> object:
     """Return the value of a field of a protocol, with a word in place of a learning rate that it does not give."""
     value = getattr(protocol, name)
     if name == "learning_rate" and value is None:
-        return "none" if protocol.optimizer == "guessing" else "tuned"
+        return "tuned" if protocol.optimizer == "adam" else "none"
     return value
 
 
@@ -227,8 +233,10 @@ def _grid_text(tuning: Tuning | None) -> str:
 
 def _settings(case: Case) -> dict[str, object]:
     sizes = {name: getattr(case, name) for name in ("depth", "params_of", *BUDGETS, "task_version", "task_data")}
+    if not case.protocol.trains:
+        return sizes | {TRAINING: "none"}
     protocol = {name: getattr(case.protocol, name) for name in Protocol.model_fields}
-    return sizes | protocol | {"tuning": _grid_text(case.tuning)}
+    return sizes | {TRAINING: "by protocol"} | protocol | {"tuning": _grid_text(case.tuning)}
 
 
 def _missing(planned: _Planned | None, run: Side) -> MissingCase | None:

@@ -63,9 +63,9 @@ class Protocol(Strict):
     `bench.plans.protocol`.
     """
 
-    optimizer: Literal["adam", "guessing"] = "adam"
-    """How the weights are found. `guessing` draws all weights anew at every step and keeps the best; it has no learning
-    rate."""
+    optimizer: Literal["adam", "guessing", "none"] = "adam"
+    """How the weights are found. `guessing` draws all weights anew at every step and keeps the best. `none` leaves the
+    initial weights as they are: the model is timed, but neither trained nor tested. Both have no learning rate."""
     guess_range: Rate = GUESS_RANGE
     """Bound of the weights that are guessed, from `-guess_range` to `guess_range`; used by `guessing` only."""
     batch: Size = 32
@@ -73,7 +73,8 @@ class Protocol(Strict):
     train_sequences: Size | None = None
     epochs: Size | None = None
     learning_rate: Rate | None = 1e-3
-    """Highest learning rate of the schedule. None if it is chosen by tuning (see `Case.tuning`), or with `guessing`."""
+    """Highest learning rate of the schedule. None if it is chosen by tuning (see `Case.tuning`), or if `optimizer` has
+    none."""
     schedule: Literal["constant", "halving", "cosine"] = "cosine"
     halve_every: Size = 20
     """Epochs between two halvings of the learning rate; used by the `halving` schedule only."""
@@ -122,6 +123,11 @@ class Protocol(Strict):
     keep_best: bool = False
     """Whether to also test the weights with the best validation score. Their test score is the metric
     `early_stopped_accuracy`."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether models are trained and tested. If not, their initial weights are timed."""
+        return self.optimizer != "none"
 
     @model_serializer(mode="wrap")
     def _as_first_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -244,9 +250,10 @@ class Case(Strict):
     @model_validator(mode="after")
     def _has_one_source_of_its_rate(self) -> Self:
         has_rate, is_tuned = self.protocol.learning_rate is not None, self.tuning is not None
-        if self.protocol.optimizer == "guessing":
+        if self.protocol.optimizer != "adam":
             if has_rate or is_tuned:
-                raise ValueError("a case of guessing has neither a learning rate nor a grid in tuning")
+                kind = "a case of guessing" if self.protocol.trains else "an untrained case"
+                raise ValueError(f"{kind} has neither a learning rate nor a grid in tuning")
         elif has_rate == is_tuned:
             raise ValueError("a case needs either a learning rate in its protocol or a grid in tuning")
         return self

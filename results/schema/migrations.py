@@ -124,6 +124,11 @@ def _from_6(document: Document) -> Document:
     return document
 
 
+def _from_7(document: Document) -> Document:
+    """Change nothing: version 8 adds values and fields that version 7 never stored."""
+    return document
+
+
 def _memory_floor_of_5(task: str) -> float | None:
     """Return the memory floor of a task of version 5 by its spec, or None if it has none."""
     spec = Spec.parse_stored(task)
@@ -166,4 +171,5 @@ MIGRATIONS: dict[int, Callable[[Document], Document]] = {
     4: _from_4,
     5: _from_5,
     6: _from_6,
+    7: _from_7,
 }

@@ -15,7 +15,7 @@ from results.schema.case import Budget, BudgetKind, Case
 from results.schema.location import LengthRange
 from results.schema.probes import Probe
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 Status = Literal["ok", "diverged", "inconsistent", "crashed", "timeout", "out_of_memory"]
 Share = Annotated[float, Field(ge=0)]
@@ -191,13 +191,14 @@ class Span(Strict):
 class Record(Strict):
     """The result of one case. Training results are stored first. Timings are added later, on a quiet machine."""
 
-    schema_version: Literal[7] = 7
+    schema_version: Literal[8] = 8
     key: Key
     case: Case
     status: Status
     reason: Text | None = None
     model: Model | None = None
     training: Training | None = None
+    """None if the model was not trained: by its protocol, or because the case failed before."""
     reference_scores: Annotated[tuple[ReferenceScores, ...], FAIL_FAST] = ()
     measurements: Annotated[tuple[Measurement, ...], FAIL_FAST] = ()
     probes: dict[Probe, ProbeRun] = Field(default_factory=dict)

@@ -65,7 +65,7 @@ class Turns(Strict):
 class RunFile(Strict):
     """The content of `run.json`: the plan with its cases, the environment and the code version."""
 
-    schema_version: Literal[7] = 7
+    schema_version: Literal[8] = 8
     id: Key
     plan: Name
     plan_digest: Name

@@ -42,6 +42,7 @@ NEW_METRICS: dict[str, list[tuple[str, dict[str, int], tuple[float, ...]]]] = {
     "schema-5": METRICS_OF_5,
     "schema-6": METRICS_OF_6,
     "schema-7": METRICS_OF_6,
+    "schema-8": METRICS_OF_6,
 }
 """The measurements of the fixtures whose metrics are new since version 4."""
 

@@ -22,12 +22,10 @@ from statistics import median
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from bench.machine.environment import available_cores
 from tests.trust.processes import Process, measure_in_fresh_process, neighbours
 from tests.trust.promises import (
-    Row,
     clock_is_fast,
     intervals_cover,
     machine_is_quiet,
@@ -35,6 +33,7 @@ from tests.trust.promises import (
     planted_effect_is_recovered,
     same_model_is_unchanged,
 )
+from tests.trust.table import MIN_WIDTH, print_table
 
 PLAIN = 20
 """Repetitions of the work in a plain process, so that one more repetition is 5% more work."""
@@ -47,7 +46,6 @@ BUSY_PROCESSES = 3
 MIN_ROUNDS = 5
 """Smallest number of rounds. Five rounds time 5 processes per effect and 15 plain ones. With fewer processes, no
 interval reaches `RECOVERY_LEVEL`."""
-MIN_WIDTH = 120
 
 
 def main() -> int:
@@ -93,14 +91,6 @@ def main() -> int:
         + ("" if rows[0].passed else "; the machine was not quiet: repeat on a quiet machine")
     )
     return 1 if broken else 0
-
-
-def print_table(rows: list[Row], console: Console) -> None:
-    """Print a table with one row per promise."""
-    table = Table("promise", "required", "measured", "kept")
-    for row in rows:
-        table.add_row(row.promise, row.required, row.measured, "[green]yes[/]" if row.passed else "[red]NO[/]")
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from results import interval_of_mean, interval_of_median, interval_of_quantile
 from tests.trust.processes import Process
 from tests.trust.runs import compare_processes, ratio_interval
+from tests.trust.table import Row
 
 SPLITS = 250
 MAX_ALARM_SHARE = 0.01
@@ -36,16 +36,6 @@ SIMULATIONS, MIN_COVERAGE = 1000, 0.93
 """Number of simulations, and smallest share of them in which the interval must cover the truth. Chance alone brings the
 share of a correct 95% interval below 93% about once in 430 executions."""
 ALARMS = ("regressed", "improved")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One promise with its required value, its measured value and whether it is kept."""
-
-    promise: str
-    required: str
-    measured: str
-    passed: bool
 
 
 def same_model_is_unchanged(plain: Sequence[Process], generator: random.Random) -> Row:

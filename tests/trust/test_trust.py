@@ -25,7 +25,6 @@ from tests.trust import __main__ as trust
 from tests.trust import promises
 from tests.trust.processes import Process, neighbours
 from tests.trust.promises import (
-    Row,
     clock_is_fast,
     intervals_cover,
     machine_is_quiet,
@@ -36,6 +35,7 @@ from tests.trust.promises import (
 from tests.trust.repeating_stream import repeated_steps
 from tests.trust.runs import compare_processes, ratio_interval
 from tests.trust.subject import measure, repeating_subject
+from tests.trust.table import Row
 
 CALIBRATION = 0.004
 QUIET = Block(calibration_seconds=CALIBRATION, load=0.01, waiting_share=0.0)

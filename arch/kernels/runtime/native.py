@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 
+from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.vector import instruction
 
 WORD, INT = ir.IntType(64), ir.IntType(32)
@@ -166,7 +167,7 @@ def acquire_gil(typing: Any, thread: types.Integer) -> Any:
     return types.void(types.int64), lower
 
 
-@njit
+@kernel(types.void(types.int64, types.int64, types.int64[::1]))
 def clock_readings(clock, count, times):  # type: ignore[no-untyped-def]
     """Write `count` successive readings of the clock to `times`, an array of int64 numbers."""
     for index in range(count):

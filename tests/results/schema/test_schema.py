@@ -77,7 +77,7 @@ INVALID = [
     ("training.flushes_denormals", 1),
     ("training.curve.0.validation_score", None),
     ("reason", "x" * 10_001),
-    ("schema_version", 8),
+    ("schema_version", 9),
     ("schema_version", "1"),
 ]
 
@@ -253,13 +253,13 @@ def test_version_2_documents_get_the_present_field_names() -> None:
         "spans": [{"work": "timing", "lane": "0", "began": 1.0, "ended": 2.0}],
     }
     assert json.loads(migrated(json.dumps(record_2).encode()) or b"") == {
-        "schema_version": 7,
+        "schema_version": 8,
         "reference_scores": [{"length": 32, "chance": 0.5, "memoryless_score": 0.75}],
         "measurements": [{"metric": "m", "samples": [1.0], "blocks": [{"calibration_seconds": 0.1, "load": 0.5}]}],
         "spans": [{"work": "timing", "worker": "0", "began": 1.0, "ended": 2.0}],
     }
     run_2 = {"schema_version": 2, "lanes": 4, "repeat": 2}
-    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 7, "workers": 4, "repeat": 2}
+    assert json.loads(migrated(json.dumps(run_2).encode()) or b"") == {"schema_version": 8, "workers": 4, "repeat": 2}
 
 
 def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
@@ -268,7 +268,7 @@ def test_version_1_documents_get_blocks_and_the_present_field_names() -> None:
         "measurements": [{"metric": "m", "samples": [1.0, 2.0], "pulse_seconds": [0.1, 0.2]}],
     }
     assert json.loads(migrated(json.dumps(record_1).encode()) or b"") == {
-        "schema_version": 7,
+        "schema_version": 8,
         "measurements": [
             {
                 "metric": "m",
@@ -287,7 +287,7 @@ def test_steps_of_version_3_were_called_from_python() -> None:
     }
     renamed = ("call_step_seconds", "call_stream_step_seconds", "accuracy")
     assert json.loads(migrated(json.dumps(record_3).encode()) or b"") == {
-        "schema_version": 7,
+        "schema_version": 8,
         "measurements": [{"metric": name, **steps} for name in renamed],
     }
 
@@ -319,7 +319,7 @@ def test_trainings_of_version_4_used_the_rate_of_their_protocol() -> None:
     assert new.training is not None
     assert (new.training.learning_rate, new.training.learning_rate_source) == (3e-3, "plan")
     failed = {"schema_version": 4, "status": "crashed", "training": None}
-    assert json.loads(migrated(json.dumps(failed).encode()) or b"") == failed | {"schema_version": 7}
+    assert json.loads(migrated(json.dumps(failed).encode()) or b"") == failed | {"schema_version": 8}
 
 
 def test_cases_of_version_5_keep_their_keys_and_get_the_defaults_of_their_time() -> None:
@@ -354,6 +354,6 @@ def test_records_of_version_5_get_the_memory_floor_of_their_task(task: str, floo
     assert [each.memory_floor for each in new.reference_scores] == [floor, floor]
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 7}', b'{"schema_version": 0}'])
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"{", b'{"schema_version": 8}', b'{"schema_version": 0}'])
 def test_documents_of_no_earlier_version_are_not_migrated(content: bytes) -> None:
     assert migrated(content) is None

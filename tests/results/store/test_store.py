@@ -20,7 +20,7 @@ from tests.results.examples import FIXTURES, NEW_METRICS, case, record, run_file
 
 SCHEMAS = sorted(FIXTURES.glob("schema-*"))
 EVERY_NTH_BYTE = 7
-NEWER = "written by a newer version of Carousel (schema 8); update Carousel to read it"
+NEWER = "written by a newer version of Carousel (schema 9); update Carousel to read it"
 
 
 def one_line(error: BaseException) -> str:
@@ -209,16 +209,16 @@ def test_an_unreadable_record_is_damage(tmp_path: Path) -> None:
 def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     run, (first,) = stored(tmp_path, 0)
     path = run.record_path(first.key)
-    newer = first.model_dump(mode="json") | {"schema_version": 8, "unheard_of": {}}
+    newer = first.model_dump(mode="json") | {"schema_version": 9, "unheard_of": {}}
     path.write_bytes(with_checksum(json.dumps(newer, indent=1).encode()))
     _, (damage,) = run.read()
     assert (damage.reason, damage.is_newer) == (NEWER, True)
     path.write_text(json.dumps(newer))
     _, (damage,) = run.read()
-    assert damage.reason == "corrupt: checksum mismatch; its newer schema version (8) may be part of the damage"
+    assert damage.reason == "corrupt: checksum mismatch; its newer schema version (9) may be part of the damage"
     assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 8}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 9}))
     with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(8\) may be part"):
         run.file()
 
