@@ -96,7 +96,8 @@ def list_archs(loaded: Loaded) -> list[Row]:
 def list_tasks(loaded: Loaded) -> list[Row]:
     """Return each task's name, summary, default parameters, presets, shortest length, chance level and source.
 
-    The chance level is that at the shortest length. Rows of plugins are as in `list_archs`.
+    The chance level is that at the shortest length. It is missing if the data of the task is, and then `unavailable`
+    says what to install. Rows of plugins are as in `list_archs`.
     """
     import dataclasses
 
@@ -112,7 +113,7 @@ def list_tasks(loaded: Loaded) -> list[Row]:
                 "parameters": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "presets": sorted(task.presets),
                 "smallest length": task.min_length,
-                "chance there": _chance_level(task),
+                **_chance_level(task),
                 "source": task.source,
             }
         )
@@ -191,12 +192,12 @@ def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
     ]
 
 
-def _chance_level(task: tasks.Task) -> float | str:
-    """Return the chance level at the shortest length, or an error message if the data of the task is missing."""
+def _chance_level(task: tasks.Task) -> Row:
+    """Return the chance level at the shortest length, or what to install if the data of the task is missing."""
     try:
-        return round(task.chance(task.min_length), 4)
+        return {"chance there": round(task.chance(task.min_length), 4)}
     except ValueError as error:
-        return str(error)
+        return {"unavailable": str(error)}
 
 
 def _example_length(task: tasks.Task) -> int:

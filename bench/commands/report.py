@@ -18,6 +18,8 @@ from results import Record, Run, Store, load_traces
 PAGE = "report.html"
 FORMATS = {".html": "page", ".htm": "page"}
 """The endings of a page."""
+TRACED = "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates"
+"""A command whose run has traces after some ten seconds of processor time."""
 MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
 
@@ -153,7 +155,7 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
     record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case)
     drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
     if not drawings:
-        raise UsageError(f"{record.key} has no curves or traces to draw; run a plan that measures gates, such as seed")
+        raise UsageError(f"{record.key} has no curves or traces to draw; to get some, run `{TRACED}`")
     folder = output or run.folder / "figures" / record.key
     try:
         return reports.write_case_figures(drawings, folder)
@@ -175,7 +177,7 @@ def _first_with_traces(records: Sequence[Record]) -> Record:
     for record in records:
         if "traces" in record.artifacts:
             return record
-    raise UsageError("no case of this run has traces; run a plan that measures gates, such as seed-quick")
+    raise UsageError(f"no case of this run has traces; to get some within seconds, run `{TRACED}`")
 
 
 def _cannot_write_into(folder: Path, error: OSError, option: str) -> UsageError:

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import sys
+
 from torch import Tensor
 
 from tasks.core.task import Batch, Reals, Strategy, Task, Tokens, generator
@@ -15,14 +19,22 @@ NOT_SCORED = "·"
 
 
 def describe(task: Task, length: int, seed: int = 0) -> str:
-    """Return the task's summary, reference scores and strategies at `length`, and one training sequence as a table.
+    """Return the task's summary, rules, reference scores and strategies, and one training sequence as a table.
 
-    `length` is the number of time steps. `seed` selects the sequence. Raises `ImpossibleLength` if the task does not
-    support this length.
+    `length` is the number of time steps, for which scores and strategies are given. `seed` selects the sequence. Raises
+    `ImpossibleLength` if the task does not support this length.
 
     >>> import tasks
     >>> print(describe(tasks.build("parity"), length=5))
     parity: Say whether the number of ones is odd; scored at the last step, two classes.
+    <BLANKLINE>
+    Flipping any single bit changes the answer, so every step matters and no approximation helps. Delétang et
+    al. 2022 train on lengths 1 to 40 and test on 41 to 500 (preset `deletang`).
+    <BLANKLINE>
+    `every_step`  whether every prefix is scored, not only the whole sequence.
+    <BLANKLINE>
+    Parameters here: every_step=False
+    <BLANKLINE>
     At 5 steps, chance is 0.500.
     <BLANKLINE>
     step    1 2 3 4   5
@@ -34,8 +46,19 @@ def describe(task: Task, length: int, seed: int = 0) -> str:
     memoryless = task.memoryless_score(length)
     if memoryless is not None:
         references += f" and the best score from the present step alone is {memoryless:.3f}"
-    lines = [f"{task}: {task.summary()}", f"{references}.", *map(_strategy, task.strategies(length))]
-    return "\n".join(lines) + f"\n\n{show(task, batch, 0)}"
+    scores = "\n".join([f"{references}.", *map(_strategy, task.strategies(length))])
+    return "\n\n".join([f"{task}: {task.summary()}", *_rules(task), scores, show(task, batch, 0)])
+
+
+def _rules(task: Task) -> list[str]:
+    """Return the rules and the parameters of a task, as the docstrings of its module and its class state them.
+
+    The first line of each docstring and the examples are left out. A docstring with nothing else has no part.
+    """
+    documented = [inspect.getdoc(sys.modules[type(task).__module__]), inspect.getdoc(type(task))]
+    parts = [(text or "").partition("\n>>> ")[0].partition("\n\n")[2].strip("\n") for text in documented]
+    values = ", ".join(f"{field.name}={getattr(task, field.name)}" for field in dataclasses.fields(task))
+    return [*(part.rstrip() for part in parts if part.strip()), *([f"Parameters here: {values}"] if values else [])]
 
 
 def show(task: Task, batch: Batch, row: int) -> str:
