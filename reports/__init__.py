@@ -6,6 +6,7 @@ from reports.analysis.health import Health, Problem
 from reports.analysis.latency import TimingRow, latency
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard, streaming
 from reports.analysis.streaming.step_costs import StepCost
+from reports.export.aggregate import aggregates_as, aggregates_document, render_aggregates
 from reports.export.leaderboard import as_csv, as_latex, as_markdown
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.export.terminal import render_terminal
@@ -40,6 +41,8 @@ __all__ = [
     "TimingRow",
     "accuracy_against_cost",
     "accuracy_against_length",
+    "aggregates_as",
+    "aggregates_document",
     "answer_needs",
     "as_csv",
     "as_latex",
@@ -53,6 +56,7 @@ __all__ = [
     "memory_frontier",
     "page",
     "planned_misses",
+    "render_aggregates",
     "render_terminal",
     "samples_as_csv",
     "samples_as_parquet",

@@ -26,6 +26,14 @@ def show(
     max_state: MaxStateOption = None,
     max_step: MaxStepOption = None,
     max_params: MaxParamsOption = None,
+    aggregate: Annotated[
+        bool,
+        typer.Option(
+            "--aggregate",
+            help="Print aggregates over tasks, lengths and seeds instead: interquartile mean, performance profile and "
+            "probability of improvement.",
+        ),
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Print the leaderboard of a run. The format json prints the whole run.
@@ -35,7 +43,8 @@ def show(
     from bench.commands.quantities import LimitOptions
     from bench.commands.report import show_run
 
-    show_run(store, run, format, LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params))
+    limits = LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params)
+    show_run(store, run, format, limits, aggregate=aggregate)
 
 
 def report(

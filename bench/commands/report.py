@@ -13,7 +13,7 @@ from bench.commands.quantities import NO_LIMITS, LimitOptions
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
-from results import Record, Run, Store, load_traces
+from results import Record, Run, RunFile, Store, load_traces
 
 PAGE = "report.html"
 FORMATS = {".html": "page", ".htm": "page"}
@@ -24,7 +24,7 @@ MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
 
 
-def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMITS) -> None:
+def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMITS, *, aggregate: bool = False) -> None:
     """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`.
 
     Args:
@@ -32,16 +32,22 @@ def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMI
         name: The run: an id, a unique prefix, `latest`, or a path.
         format: The format.
         limits: Limits to answer to instead of recommending an architecture; only with the format `table`.
+        aggregate: Whether to print aggregates over tasks and seeds instead of the leaderboard.
 
-    Raises `UsageError` for limits with another format, and for an invalid limit.
+    Raises `UsageError` for limits with another format or with `aggregate`, and for an invalid limit.
     """
     needs = limits.needs()
+    if needs.limits() and aggregate:
+        given = next(iter(limits.as_given().values())).split()[0]
+        raise UsageError(f"--aggregate and {given} exclude each other: omit one of them")
     if needs.limits() and format != "table":
         given = next(iter(limits.as_given().values())).split()[0]
         raise UsageError(f"{given} needs the format table, not {format}: omit --format or {given}")
     loaded = load_run(Store(store).find(name))
     file, records = loaded.file, loaded.records
-    if format == "table":
+    if aggregate:
+        _print_aggregates(file, records, format)
+    elif format == "table":
         reports.render_terminal(
             file, records, unusable=loaded.unusable, needs=needs, options=limits.as_given() if needs.limits() else None
         )
@@ -50,6 +56,15 @@ def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMI
     else:
         write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
         print(write(file, records), end="")
+
+
+def _print_aggregates(file: RunFile, records: Sequence[Record], format: str) -> None:
+    if format == "table":
+        reports.render_aggregates(file, records)
+    elif format == "json":
+        print_json(reports.aggregates_document(file, records))
+    else:
+        print(reports.aggregates_as(format, file, records), end="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
