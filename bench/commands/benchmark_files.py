@@ -6,7 +6,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.commands.allow import parse_allow
+from bench.commands.comparison_options import parse_allow
 from bench.errors import NotComparable, UsageError
 from results.benchmarks import (
     ALLOWABLE_OF_FILES,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.commands.allow import parse_allow
 from bench.commands.benchmark_files import benchmark_sides, compare_files
+from bench.commands.comparison_options import parse_allow, parse_renames
 from bench.commands.output import (
     console_beside,
     format_by_ending,
@@ -22,7 +22,6 @@ from bench.commands.output import (
     require_distinct,
     write_outputs,
 )
-from bench.commands.rename import parse_renames
 from bench.commands.stored_run import find_two, load_run
 from bench.errors import FAILED, NOT_COMPARABLE, NOTHING_SELECTED, OK, REGRESSED, UsageError
 from reports.export import (

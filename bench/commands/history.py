@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.commands.allow import parse_allow
+from bench.commands.comparison_options import parse_allow, parse_renames
 from bench.commands.output import console_beside, format_by_ending, print_json, print_lines, write_output
-from bench.commands.rename import parse_renames
 from bench.commands.stored_run import read_runs
 from bench.errors import NothingSelected, UsageError
 from bench.machine.provenance import HOME, commits_in_order

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.against.measure import Settings
-from bench.commands.allow import parse_allow
 from bench.commands.compare import CheckFiles, compare_stored, parse_fail_on, report_check
+from bench.commands.comparison_options import parse_allow
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError

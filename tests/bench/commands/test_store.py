@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from results import Measurement, Run, Store
+from results.benchmarks import read_pytest_benchmark
 from tests.bench.carousel import Carousel, carousel
 from tests.results.examples import case, record, run_file
 from tests.results.store.test_verify import WEIGHTS
@@ -132,6 +133,9 @@ class TestExport:
         fill(store)
         found = json.loads(carousel("export", "--format", "pytest-benchmark").out)
         assert [len(benchmark["stats"]["data"]) for benchmark in found["benchmarks"]] == [9]
+        assert carousel("export", "-o", "timings.json").code == 0
+        (samples,) = read_pytest_benchmark(Path("timings.json")).seconds.values()
+        assert len(samples) == 9
 
     def test_unwritable_file_is_reported_in_one_line(self, tmp_path: Path, store: Path, carousel: Carousel) -> None:
         fill(store)

@@ -245,7 +245,7 @@ def test_a_run_of_different_work_is_not_resumed(
     assert files_of(run) == before
     change = {
         "plan": "plan changed: seed 0, 1 → 0, 1, 2",
-        "timing": "plan changed: settings of probes or claims",
+        "timing": "plan changed: settings of probes, claims or names",
         "probes": f"plan changed: measure {', '.join(file.probes)} → accuracy",
         "repeat": "--repeat changed: 1 → 2",
         "environment": f"environment changed: torch {file.environment.torch} → 1.0",

@@ -118,7 +118,7 @@ def test_page_shows_commit_date_host_and_value_of_each_run_with_links() -> None:
     ]
     moved = dataclasses.replace(measured, points=tuple(points))
     page = history_page([moved], {"run-1": "../runs/run-1/report.html"})
-    assert '<a href="../runs/run-1/report.html">run-1</a>' in page
+    assert '<a href="../runs/run-1/report.html">2026-01-02</a>' in page
     assert page.count("<a ") == 1
     assert "2026-01-03 · commit 2222222222 · 0.500 (0.490–0.510) · host b · run-2" in page
     assert "machines: a (2 runs), b (2 runs)" in page
