@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.executors.jobs import TrainJob
+from results import Protocol
 from tests.bench.tiny import tiny_case
 
 SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "distributed")
@@ -26,6 +27,7 @@ class Trap:
 
     kind: str
     arch: str = "rnn"
+    protocol: Protocol = Protocol()
 
     @property
     def task(self) -> str:

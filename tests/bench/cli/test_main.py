@@ -349,7 +349,9 @@ def test_show_task_prints_inputs_and_answers(carousel: Carousel) -> None:
     ended = carousel("show-task", "parity", "-L", "5")
     assert ended.code == 0
     assert "At 5 steps, chance is 0.500." in ended.out
-    assert "Flipping any single bit changes the answer" in ended.out and "Parameters here: every_step=False" in ended.out
+    assert (
+        "Flipping any single bit changes the answer" in ended.out and "Parameters here: every_step=False" in ended.out
+    )
     assert [line.split()[0] for line in ended.out.splitlines()[-3:]] == ["step", "input", "answer"]
 
 
