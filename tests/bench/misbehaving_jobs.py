@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Trap:
 
     kind: str
     arch: str = "rnn"
-    protocol: Protocol = Protocol()
+    protocol: Protocol = field(default_factory=Protocol)
 
     @property
     def task(self) -> str:
