@@ -82,6 +82,7 @@ from results.statistics.sampling_error import (
 from results.statistics.score_evidence import CLEAR_SHARE, MAX_ERROR, ScoreEvidence, score_evidence, score_p_value
 from results.statistics.step_curves import curves_of, step_metric
 from results.statistics.tuning import RateResult, choose, chosen_rate, is_at_edge, rate_results, why_no_rate
+from results.statistics.witness import counter_rates
 from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
 from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file
@@ -180,6 +181,7 @@ __all__ = [
     "convergence",
     "cost_line",
     "costs_of",
+    "counter_rates",
     "crossover",
     "curves_of",
     "difference_error",

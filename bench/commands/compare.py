@@ -31,7 +31,7 @@ from reports.export import (
     comparison_as_markdown,
     render_comparison,
 )
-from reports.text import change_of, differences_in_words, headline, missing_text, name_of
+from reports.text import change_of, differences_in_words, headline, missing_text, name_of, witness_of
 from results import is_standard_output
 from results.comparison import COMPARED_AS, METRIC_FAMILIES, Comparison, Row, Thresholds, compare
 from results.store import reading_many
@@ -268,7 +268,8 @@ def junit_xml(comparison: Comparison, criterion: FailureCriterion, *, strict: bo
     selected = {id(row) for row in criterion.selected(comparison)}
     for row in comparison.rows:
         test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(_group(row)))
-        message = _printable(f"{row.verdict}: {change_of(row)}{f'; {row.reason}' if row.reason else ''}")
+        parts = [f"{row.verdict}: {change_of(row)}", row.reason, witness_of(row)]
+        message = _printable("; ".join(filter(None, parts)))
         counts = id(row) in selected
         if counts and (row.verdict == "regressed" or (strict and row.verdict == "inconclusive")):
             test.result = [Failure(message, row.verdict)]

@@ -1,5 +1,7 @@
 """Noise around a block of samples: calibration time, load of other processes, and waiting time of the thread.
 
+Two more counters tell more work from a slower machine: the processor time of the process, and retired instructions.
+
 The counters and the calibration are arguments of `Machine`, so that tests can simulate any load.
 """
 
@@ -16,6 +18,7 @@ from typing import TypeVar
 import psutil
 import torch
 
+from bench.machine.instructions import instructions
 from bench.machine.timer import Clock, synchronise
 from results import Block
 
@@ -31,6 +34,7 @@ the block. The load excludes the work of this process."""
 
 CPU = torch.device("cpu")
 Result = TypeVar("Result")
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class Reading:
     """Time, summed over cores, in which a core had work but the hypervisor ran another virtual machine."""
     switches: int | None
     """Involuntary context switches of the calling thread."""
+    instructions: int | None = None
+    """Instructions that the calling thread has retired. None also if torch uses several threads."""
 
 
 class Machine:
@@ -87,9 +93,10 @@ class Machine:
             load=self._load(window, after),
             steal_share=self._share(window.stolen, after.stolen, window, after),
             waiting_share=self._waiting(before, after),
-            switches=None
-            if before.switches is None or after.switches is None
-            else max(0, after.switches - before.switches),
+            switches=_increase(before.switches, after.switches),
+            wall_seconds=max(0.0, after.wall - before.wall),
+            cpu_seconds=_increase(before.own, after.own) if self._computes_here else None,
+            instructions=_increase(before.instructions, after.instructions) if self._computes_here else None,
         )
 
     def _load_window_start(self, before: Reading, after: Reading) -> Reading:
@@ -149,7 +156,13 @@ def read_counters() -> Reading:
         busy=total - idle - (stolen or 0.0) if sum(times) > 0 else None,
         stolen=stolen,
         switches=_switches(),
+        instructions=instructions() if torch.get_num_threads() == 1 else None,
     )
+
+
+def _increase(before: Number | None, after: Number | None) -> Number | None:
+    """Return the increase of a counter, at least 0; None if a value is unknown."""
+    return None if before is None or after is None else max(after - before, type(after)(0))
 
 
 def calibrate(clock: Clock = time.perf_counter_ns, device: torch.device = CPU) -> float:

@@ -38,7 +38,7 @@ def _size(text: str) -> Size:
     return Size(values=text.count(",") + 1, quotes=text.count('"'))
 
 
-BLOCK = _size(Block(calibration_seconds=1, load=0, steal_share=0, waiting_share=0, switches=0).model_dump_json())
+BLOCK = _size(Block(calibration_seconds=1).model_dump_json())  # absent values are written too, as null
 MEASUREMENT = _size(Measurement(metric="m", at={"position": 1, "streams": 1}, samples=()).model_dump_json())
 POINT = _size(EvalPoint(step=1, train_loss=0, validation_loss=0, validation_score=0).model_dump_json())
 

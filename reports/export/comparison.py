@@ -14,7 +14,16 @@ from rich.text import Text
 
 from reports.format import new_console, numbers, print_lines, print_table
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
-from reports.text.comparison import absent_cells, cells, differences_in_words, headline, noise_in_words, notes
+from reports.text.comparison import (
+    absent_cells,
+    cells,
+    differences_in_words,
+    headline,
+    name_of,
+    noise_in_words,
+    notes,
+    witness_of,
+)
 from results import location_parts
 from results.comparison import Comparison, MissingCase, Row
 
@@ -43,6 +52,8 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
     ]
     if shown:
         print_table(_table(shown), console)
+    witnesses = [f"{name_of(row)}: {text}" for row in _changed(comparison) if (text := witness_of(row))]
+    print_lines([f"— {line}" for line in witnesses[:MAX_ROWS]], console)
     for reason, rows in _reasons(comparison.rows).items():
         print_lines([f"— {reason}: {numbers.plural(rows, 'row')}"], console, style="yellow")
     differences = differences_in_words(comparison)
@@ -74,8 +85,7 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
     differences = differences_in_words(c)
     if differences:
         lines += [*budget.cut([f"- {_safe(line)}" for line in differences]), ""]
-    changed = [row for row in c.rows if row.verdict in ("regressed", "improved")]
-    if changed:
+    if changed := _changed(c):
         lines += [*budget.cut(_markdown_table(changed), len(HEADINGS)), ""]
     lines += budget.cut([f"- {_safe(line)}" for line in notes(c)[len(differences) :]])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
@@ -219,6 +229,10 @@ def _table(rows: Sequence[Row]) -> Table:
             case, metric, base, new, change, _ = cells(row)
             table.add_row(Text(f"  {short[case]}: {metric}"), *map(Text, (base, new, change)))
     return table
+
+
+def _changed(comparison: Comparison) -> list[Row]:
+    return [row for row in comparison.rows if row.verdict in ("regressed", "improved")]
 
 
 def _reasons(rows: Sequence[Row]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from reports.analysis.streaming.step_costs import StepTiming, any_compiled, timi
 from reports.format import numbers
 from reports.text.budgets import model_sizes
 from reports.text.losses import loss_name, loss_value
-from results import ScoreEvidence, range_text
+from results import ScoreEvidence, counter_rates, range_text
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -202,8 +202,19 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
         ("task", f"{case.task}, version {case.task_version}"),
         ("size", size),
         ("learning rate", _rate(group)),
+        *_timed_blocks(group),
         ("protocol", ", ".join(f"{n}={v}" for n, v in protocol.items()) if case.protocol.trains else "untrained"),
     )
+
+
+def _timed_blocks(group: Group) -> list[tuple[str, str]]:
+    """Return the CPU time and the instructions of the timed blocks, as far as they are known."""
+    blocks = [block for record in group.records for each in record.measurements for block in each.blocks]
+    known = counter_rates([block for block in blocks if block.wall_seconds is not None])
+    parts = [f"CPU time {known['cpu_seconds']:.1%} of the wall time"] if "cpu_seconds" in known else []
+    if "instructions" in known:
+        parts.append(f"{known['instructions'] / 1e9:.2f} instructions per ns")
+    return [("timed blocks", f"{', '.join(parts)}; medians of {numbers.plural(len(blocks), 'block')}")] if parts else []
 
 
 def _rate(group: Group) -> str:

@@ -1,6 +1,6 @@
 """Sentences and table cells computed from stored results."""
 
-from reports.text.comparison import change_of, differences_in_words, headline, missing_text, name_of
+from reports.text.comparison import change_of, differences_in_words, headline, missing_text, name_of, witness_of
 from reports.text.history import history_rows, levels, run_rows
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "missing_text",
     "name_of",
     "run_rows",
+    "witness_of",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.text.comparison import cells, headline, notes
+from reports.text.comparison import cells, headline, notes, witness_of
 from results import Record, RunFile
 from results.comparison import Row, compare, rename_run, renames
 
@@ -67,6 +67,7 @@ class VerdictRow:
     """The change as a number, for sorting; None if it is unknown."""
     verdict: str
     reason: str
+    """Why the verdict is not clear, and what CPU time and instructions say of the change; empty if there is neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,5 +137,5 @@ def _verdict_row(row: Row) -> VerdictRow:
         change=change,
         effect=row.effect,
         verdict=row.verdict,
-        reason=row.reason,
+        reason="; ".join(filter(None, [row.reason, witness_of(row)])),
     )

@@ -6,7 +6,10 @@ import statistics
 
 from reports.format import numbers
 from results import location_parts
-from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, location_text
+from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, follows, location_text
+
+MIN_WITNESSED = 0.03
+"""Smallest change of a timing, in either direction, of which CPU time and instructions are shown in words."""
 
 
 def headline(comparison: Comparison) -> str:
@@ -157,8 +160,30 @@ def _value(row: Row, value: float | None) -> str:
     return f"{numbers.microseconds(value)} µs" if value < 1e-3 else f"{numbers.milliseconds(value)} ms"
 
 
+def witness_of(row: Row) -> str:
+    """Return what CPU time and instructions say about the change of a timing; empty if it is small or they are unknown.
+
+    Examples: `CPU time +12.1%, instructions +11.9%: more work`, `instructions +0.1%: slower machine or memory`.
+    """
+    if row.effect is None or abs(row.effect) < MIN_WITNESSED or row.verdict == "unchanged":
+        return ""
+    named = {"CPU time": row.cpu_effect, "instructions": row.instructions_effect}
+    known = {name: effect for name, effect in named.items() if effect is not None}
+    if not known:
+        return ""
+    shown = ", ".join(f"{name} {effect:+.1%}" for name, effect in known.items())
+    more, slower = ("more", "slower") if row.effect > 0 else ("less", "faster")
+    if follows(row.instructions_effect, row.effect):
+        return f"{shown}: {more} work"
+    if row.cpu_effect is not None and not follows(row.cpu_effect, row.effect):
+        return f"{shown}: {more} waiting"
+    return f"{shown}: {'not waiting' if row.instructions_effect is None else f'{slower} machine or memory'}"
+
+
 def _verdict(row: Row) -> str:
-    return f"{row.verdict}{f' ({row.reason})' if row.reason and row.verdict != 'regressed' else ''}"
+    reason = f" ({row.reason})" if row.reason and row.verdict != "regressed" else ""
+    witness = witness_of(row)
+    return f"{row.verdict}{reason}{f'; {witness}' if witness else ''}"
 
 
 def _needed_to_decide(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ from results.comparison.rows import Comparison, Row, location_text
 from results.comparison.turns import LOOKS
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
 from results.comparison.verdict import Thresholds
+from results.statistics.witness import follows
 
 __all__ = [
     "ALLOWABLE",
@@ -40,6 +41,7 @@ __all__ = [
     "compare",
     "compare_benchmarks",
     "environment_differences",
+    "follows",
     "history",
     "location_text",
     "locations",

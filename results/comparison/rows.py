@@ -20,6 +20,7 @@ from results.schema.location import location_parts
 from results.schema.metrics import ComparedAs
 from results.schema.run import RunFile
 from results.statistics.permutation import smallest_p_value
+from results.statistics.witness import change
 
 EVERYWHERE = "all tasks and lengths"
 """Text in place of the task, in rows that compare all cases of an architecture."""
@@ -59,6 +60,10 @@ class Row:
     reason: str
     additional_units: int | None
     """Additional units per side that would settle an inconclusive verdict; None if units would not help."""
+    cpu_effect: float | None = None
+    """Change of the CPU time behind a timing, relative to the base; None if it is unknown. No verdict depends on it."""
+    instructions_effect: float | None = None
+    """Change of the retired instructions behind a timing, as for `cpu_effect`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +149,10 @@ def judged_row(
     if known is not None:
         units, decision = known.units, known.decision
         effect, low, high, p_value = _shown_effect(known.evidence, units)
+    cpu_effect, instructions_effect = (
+        None if effect is None or sides is None else change(sides, units.paired)
+        for sides in (units.cpu, units.instructions)
+    )
     return Row(
         arch=arch,
         task=task,
@@ -163,6 +172,8 @@ def judged_row(
         verdict=decision.verdict,
         reason=decision.reason,
         additional_units=decision.additional_units,
+        cpu_effect=cpu_effect,
+        instructions_effect=instructions_effect,
     )
 
 

@@ -21,6 +21,7 @@ from results.schema.metrics import METRICS, ComparedAs, Metric
 from results.schema.record import Measurement, Record
 from results.schema.run import Side
 from results.statistics.noise import disturbed, median_calibration
+from results.statistics.witness import Counter, counter_rates
 
 At = tuple[tuple[str, int], ...]
 """Location of a measurement, such as `(("length", 64),)`."""
@@ -49,6 +50,8 @@ METRIC_FAMILIES: dict[str, tuple[str, ...]] = {
     if family is not None
 }
 """Metrics by the name that selects them in `--fail-on`. A name is a family or a single metric."""
+Sides = tuple[tuple[float, ...], tuple[float, ...]]
+"""Values of the baseline run and of the new run."""
 MIN_SECONDS = 1e-12
 """Minimum duration, below the resolution of any clock. It replaces a duration of 0, so that the logarithm exists."""
 
@@ -72,6 +75,12 @@ class Units:
     """Differences in the number of samples or blocks."""
     times: tuple[float, ...] = ()
     """When each unit was measured, base first, on any scale; empty if all units of the base precede the new ones."""
+    paired: bool = False
+    """Whether units with equal indices are pairs of processes that were measured in turns."""
+    cpu: Sides | None = None
+    """Logarithms of the CPU seconds behind each unit of both runs; None if a unit lacks them. See `witness`."""
+    instructions: Sides | None = None
+    """Logarithms of the instructions behind each unit of both runs; None if a unit lacks them."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -109,7 +118,7 @@ class PairedUnits:
 class _Samples:
     """The values that a run measured for a metric of a pair at a location."""
 
-    __slots__ = ("blocks", "counts", "disturbed", "timings", "values")
+    __slots__ = ("blocks", "counts", "disturbed", "timings", "values", "witnesses")
 
     def __init__(self) -> None:
         self.values: dict[int, dict[int, float]] = {}
@@ -119,6 +128,8 @@ class _Samples:
         self.timings: list[tuple[int, Measurement]] = []
         """Seeds and measurements of a timing."""
         self.disturbed = self.blocks = 0
+        self.witnesses: dict[Counter, dict[int, dict[int, float]]] = {}
+        """Logarithms of CPU seconds and instructions behind the timings, by counter, process and seed."""
 
     def add(self, process: int, seed: int, value: float) -> None:
         by_seed = self.values.get(process)
@@ -129,7 +140,11 @@ class _Samples:
 
     def add_timing(self, seed: int, measurement: Measurement, samples: Sequence[float]) -> None:
         """Add a timing, of which only `samples` count."""
-        self.add(measurement.process, seed, math.log(max(median(samples), MIN_SECONDS)))
+        value = math.log(max(median(samples), MIN_SECONDS))
+        self.add(measurement.process, seed, value)
+        for counter, rate in counter_rates(measurement.blocks).items():
+            by_process = self.witnesses.setdefault(counter, {})
+            by_process.setdefault(measurement.process, {})[seed] = value + math.log(rate)
         self.counts.add((len(samples), len(measurement.blocks)))
         self.timings.append((seed, measurement))
 
@@ -164,6 +179,14 @@ class _Samples:
         if kind != "timing":
             return tuple(self.values[0][seed] for seed in seeds if seed in self.values[0])
         return tuple(fmean([self.values[process][seed] for seed in seeds]) for process in sorted(processes))
+
+    def witness(self, counter: Counter, seeds: Sequence[int], processes: set[int]) -> tuple[float, ...] | None:
+        """Return one value of a counter per process, averaged over seeds; None if any is unknown."""
+        by_process = self.witnesses.get(counter, {})
+        required = set(seeds)
+        if not processes or any(not required <= by_process.get(process, {}).keys() for process in processes):
+            return None
+        return tuple(fmean([by_process[process][seed] for seed in seeds]) for process in sorted(processes))
 
     @property
     def noisy(self) -> float:
@@ -215,9 +238,20 @@ def paired_units(
                     noisy=max(before.noisy, after.noisy),
                     sequences=pair.case.test_sequences_at(dict(at)) if kind == "score" else None,
                     differences=tuple(_count_differences(before.counts, after.counts)),
+                    paired=in_turns and kind == "timing",
+                    cpu=_witnesses("cpu_seconds", seeds, (before, of_base), (after, of_new)),
+                    instructions=_witnesses("instructions", seeds, (before, of_base), (after, of_new)),
                 )
             )
     return PairedUnits(units=tuple(units), unmeasured=tuple(unmeasured), calibrations=calibrations)
+
+
+def _witnesses(
+    counter: Counter, seeds: Sequence[int], base: tuple[_Samples, set[int]], new: tuple[_Samples, set[int]]
+) -> Sides | None:
+    """Return the values of a counter for both runs, each given by its samples and processes; None if any is unknown."""
+    before, after = (samples.witness(counter, seeds, processes) for samples, processes in (base, new))
+    return None if before is None or after is None else (before, after)
 
 
 def _equal_counts(base: _Samples, new: _Samples) -> tuple[_Samples, _Samples]:

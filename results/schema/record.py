@@ -38,6 +38,13 @@ class Block(Strict):
     """Share of the block's wall time in which the measuring thread did not run: (wall - CPU) / wall."""
     switches: Count | None = None
     """Involuntary context switches during the block."""
+    wall_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Duration of the block, with its untimed calls."""
+    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    """Processor time of all threads of the process during the block."""
+    instructions: Count | None = None
+    """Instructions that the measuring thread retired during the block, without those of the kernel. None if the system
+    does not count them for ordinary users, or if torch uses several threads."""
 
 
 class Measurement(Strict):

@@ -36,7 +36,16 @@ class SettableClock:
         return self.now
 
 
-LOADED_BLOCK = Block(calibration_seconds=0.003, load=0.25, steal_share=0.0625, waiting_share=0.5, switches=3)
+LOADED_BLOCK = Block(
+    calibration_seconds=0.003,
+    load=0.25,
+    steal_share=0.0625,
+    waiting_share=0.5,
+    switches=3,
+    wall_seconds=1.0,
+    cpu_seconds=0.75,
+    instructions=2_000_000,
+)
 """The block that a `loaded_machine` records."""
 
 
@@ -44,13 +53,22 @@ def loaded_machine() -> Machine:
     """Return a machine with two cores. One second passes between successive readings.
 
     In each second, this thread uses half a core and another thread of this process a quarter of a core. Other processes
-    use half a core, and the hypervisor takes an eighth. Three context switches occur.
+    use half a core, and the hypervisor takes an eighth. Three context switches occur, and this thread retires two
+    million instructions.
     """
     seconds = itertools.count()
 
     def read() -> Reading:
         now = next(seconds)
-        return Reading(wall=now, thread=now / 2, own=now * 0.75, busy=now * 1.25, stolen=now / 8, switches=3 * now)
+        return Reading(
+            wall=now,
+            thread=now / 2,
+            own=now * 0.75,
+            busy=now * 1.25,
+            stolen=now / 8,
+            switches=3 * now,
+            instructions=2_000_000 * now,
+        )
 
     return Machine(read=read, calibration=lambda: 0.003, cores=2)
 

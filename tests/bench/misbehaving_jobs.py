@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.executors.jobs import TrainJob
+from results import Protocol
 from tests.bench.tiny import tiny_case
 
 SLOW_IMPORTS = ("scipy.stats", "pandas", "matplotlib", "setuptools", "rich", "distributed")
@@ -26,6 +27,7 @@ class Trap:
 
     kind: str
     arch: str = "rnn"
+    protocol: Protocol = field(default_factory=Protocol)
 
     @property
     def task(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.machine.denormals import flushes_denormals
 from bench.plans.grid import cases
 from results import Case, Measurement, Record
-from tests.trust.untrained import costs_are_equal, plan_of
+from tests.trust.untrained import costs_are_equal, fastest_step, plan_of, tiny_weights_cost_the_same
 
 ARCHS = ("rnn", "lstm")
 PROCESSES = 8
@@ -38,6 +39,25 @@ def test_each_architecture_is_timed_with_trained_and_with_initial_weights() -> N
         ("rnn", False),
         ("rnn", True),
     ]
+
+
+@pytest.mark.parametrize(("slower", "passed"), [(1.0, True), (1.2, False)])
+def test_tiny_weights_must_not_be_slower_if_denormals_are_flushed(
+    slower: float, passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tests.trust.untrained.fastest_step",
+        lambda spec, factor, flush: 1e-6 * (1.0 if factor == 1.0 else slower if flush else 1.3),
+    )
+    (row,) = tiny_weights_cost_the_same(["lstm"])
+    assert row.passed is passed
+    assert row.measured.startswith("1 µs; ") and row.measured.endswith("+30.0% kept")
+
+
+def test_a_step_is_timed_and_the_setting_of_denormals_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.trust.untrained.BURSTS", 2)
+    assert 1e-9 < fastest_step("rnn", 1.0, flush=True) < 1e-2
+    assert not flushes_denormals()
 
 
 @pytest.mark.parametrize(("slower", "passed"), [(1.0, True), (1.1, False), (0.9, False)])

@@ -7,7 +7,12 @@ as a run does. The exit code is 1 if a timing differs by more than a comparison 
 and by more than its noise. Use a quiet machine.
 
 One run holds both kinds of models: an `[[extra]]` grid of the plan is untrained.
+
+Only denormal numbers could make a cost depend on weights, and processes that time flush them to zero. So models with
+weights of about 1e-20 are timed too, with denormals flushed and kept. The former must cost what other weights do.
 """
+
+# Shape suffixes: R clock readings
 
 from __future__ import annotations
 
@@ -20,8 +25,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 from rich.console import Console
 
+import arch
 from bench.plans.extra import Extra
 from bench.plans.plan import Plan, Timing
 from bench.plans.protocol import OF_UNTRAINED
@@ -37,6 +44,10 @@ ARCHS = ("rnn", "lstm", "gru", "min_gru", "mamba", "delta_net", "transformer")
 METRICS = ("step_seconds", "forward_seconds", "train_step_seconds")
 LARGEST_DIFFERENCE = Thresholds().timing_in_turns
 LEVEL = 0.95
+TINY = 1e-20
+"""Factor of the weights whose products are denormal numbers."""
+STEPS, UNTIMED, BURSTS = 256, 64, 200
+"""Steps of a burst, untimed ones among them, and number of bursts, of which the fastest counts."""
 MIN_PROCESSES = 6
 """Smallest number of processes with which an interval at `LEVEL` has ends."""
 
@@ -86,6 +97,45 @@ def _row(name: str, trained: dict[int, float], initial: dict[int, float]) -> Row
     )
 
 
+def tiny_weights_cost_the_same(archs: Sequence[str]) -> list[Row]:
+    """Return one row per architecture, which compares the steps of initial weights with those of tiny weights."""
+    rows = []
+    for spec in archs:
+        plain, flushed, kept = (
+            fastest_step(spec, factor, flush) for factor, flush in ((1.0, True), (TINY, True), (TINY, False))
+        )
+        measured = f"{1e6 * plain:.3g} µs; {flushed / plain - 1:+.1%} flushed, {kept / plain - 1:+.1%} kept"
+        passed = flushed / plain - 1 <= LARGEST_DIFFERENCE
+        rows.append(Row(f"{spec}: weights of {TINY:g}", f"at most {LARGEST_DIFFERENCE:+.0%} flushed", measured, passed))
+    return rows
+
+
+def fastest_step(spec: str, factor: float, flush: bool) -> float:
+    """Return the seconds per step of the fastest burst, inside a compiled loop.
+
+    Args:
+        spec: Architecture with a compiled step.
+        factor: Factor of all initial weights, of the inputs and of the state from which a burst starts.
+        flush: Whether denormal numbers are flushed to zero.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(flush)
+    try:
+        model = arch.build(spec, channels=1, outputs=2, width=32, depth=1, seed=0).eval()
+        x, times_R = factor * torch.rand(1, STEPS, 1), torch.zeros(STEPS + 1, dtype=torch.int64)
+        seconds = []
+        with torch.inference_mode():
+            for parameter in model.parameters():
+                parameter.mul_(factor)
+            _, state = model.scan(x, model.init_state(1))
+            for _ in range(BURSTS):
+                model.stream(x, arch.copy_state(state), times_R)
+                seconds.append((times_R[-1] - times_R[UNTIMED]).item() / 1e9 / (STEPS - UNTIMED))
+    finally:
+        torch.set_flush_denormal(False)
+    return min(seconds)
+
+
 def _medians(record: Record) -> dict[str, dict[int, float]]:
     """Return the median seconds of each timing, by its label and by process."""
     medians: dict[str, dict[int, float]] = {}
@@ -118,10 +168,10 @@ def main() -> int:
         )
         outcome = execute(request, console)
     assert outcome.complete, [(record.key, record.status, record.reason) for record in outcome.records]
-    rows = costs_are_equal(outcome.records)
+    rows = [*costs_are_equal(outcome.records), *tiny_weights_cost_the_same(options.archs)]
     print_table(rows, console)
     broken = sum(not row.passed for row in rows)
-    console.print(f"{len(rows) - broken} of {len(rows)} timings are equal, in {options.processes} processes")
+    console.print(f"{len(rows) - broken} of {len(rows)} costs are equal, in {options.processes} processes")
     return 1 if broken else 0
 
 

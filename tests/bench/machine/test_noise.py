@@ -26,7 +26,10 @@ def small_calibration() -> None:
 
 
 def reading(wall: float, **counters: Any) -> Reading:
-    return Reading(**{"wall": wall, "thread": wall, "own": wall, "busy": wall, "stolen": 0.0, "switches": 0} | counters)
+    return Reading(
+        **{"wall": wall, "thread": wall, "own": wall, "busy": wall, "stolen": 0.0, "switches": 0, "instructions": 0}
+        | counters
+    )
 
 
 def machine_of(readings: Iterable[Reading], **options: Any) -> Machine:
@@ -90,17 +93,18 @@ def test_long_block_is_its_own_window() -> None:
     assert machine.observe(int)[1].load == 0.0  # load before the block does not count
 
 
-@pytest.mark.parametrize("missing", ["thread", "own", "busy", "stolen", "switches"])
+@pytest.mark.parametrize("missing", ["thread", "own", "busy", "stolen", "switches", "instructions"])
 def test_share_of_a_missing_counter_is_none(missing: str) -> None:
     readings = [reading(second, **{missing: None}) for second in (0.0, 1.0, 2.0)]
     block = machine_of(readings).observe(int)[1]
     fields = block.model_dump(exclude={"calibration_seconds"})
     expected = {
         "thread": {"waiting_share"},
-        "own": {"load"},
+        "own": {"load", "cpu_seconds"},
         "busy": {"load"},
         "stolen": {"steal_share"},
         "switches": {"switches"},
+        "instructions": {"instructions"},
     }
     assert {field for field, value in fields.items() if value is None} == expected[missing]
 

@@ -219,7 +219,7 @@ def test_a_newer_schema_has_its_own_message(tmp_path: Path) -> None:
     assert not damage.is_newer, "a flipped bit must not make a record untouchable"
     file = run.folder / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 9}))
-    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(8\) may be part"):
+    with pytest.raises(StoreError, match=r"checksum mismatch; its newer schema version \(9\) may be part"):
         run.file()
 
 
