@@ -3,8 +3,9 @@
     carousel run published/householders --store runs
     python docs/write_published.py runs
 
-Results of a plan replace its former results if the stores have a record of at least one of its cases. The results of
-other plans stay. Without arguments, only the page is written, from the results in docs/published.json.
+Claims that the stores can judge replace the former rows of the ledger. Other claims keep their rows in
+docs/published.json. So a plan can be run in parts, and a store may be thrown away. Without arguments, only the page is
+written, from the results in docs/published.json.
 
 The claims are those of the plan as it is now, and the records are the newest ones of its cases. So a claim can be
 worded better without another run, and a run of one more architecture completes an earlier run.
@@ -26,12 +27,14 @@ HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "published.md"
 RESULTS = HOME / "docs" / "published.json"
 OWN_STUDY = "seed"
+NOT_MEASURED = "not measured"
+"""The verdict on a claim without a value."""
 FAILED = ("crashed", "timeout", "out_of_memory")
 """Statuses of records that do not replace an older record of their case."""
 
 Results = dict[str, Any]
-"""The results of one plan: `runs` is a list of runs, `cases` the number of measured and of planned cases, and `claims`
-the rows of the ledger."""
+"""The results of one plan: `runs` is a list of runs, `cases` the number of measured and of planned cases, `measured`
+the keys of the measured ones, and `claims` the rows of the ledger."""
 
 INTRODUCTION = """\
 # Published results, repeated
@@ -68,7 +71,8 @@ def main(stores: Sequence[str]) -> None:
     results = stored_results()
     for name in plan_names() if stores else ():
         if (found := results_of(name, [Path(store) for store in stores])) is not None:
-            results[name] = found
+            results[name] = merged(results.get(name), found)
+            found = results[name]
             print(f"{name}: {found['cases'][0]} of {found['cases'][1]} cases")
     text = json.dumps({name: results[name] for name in plan_names() if name in results}, indent=1, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")
@@ -115,7 +119,33 @@ def results_of(name: str, stores: Sequence[Path]) -> Results | None:
             for _, file in sorted(runs.items())
         ],
         "cases": [sum(record.status == "ok" for record in records), len(cases)],
+        "measured": sorted(record.key for record in records if record.status == "ok"),
         "claims": [asdict(row) for row in rows],
+    }
+
+
+def merged(former: Results | None, found: Results) -> Results:
+    """Return new results of a plan, with the former rows of claims that only the former results measured.
+
+    The number of measured cases is that of both. Former results that do not name their cases count as far as the new
+    ones do not exceed them.
+    """
+    rows = {} if former is None else {row["name"]: row for row in former["claims"] if row["kind"] != NOT_MEASURED}
+    kept = [row["name"] for row in found["claims"] if row["kind"] == NOT_MEASURED and row["name"] in rows]
+    if former is None or not kept:
+        return found
+    measured = sorted({*former.get("measured", ()), *found["measured"]})
+    runs = {run["id"]: run for run in (*former["runs"], *found["runs"])}
+    return {
+        "runs": [run for _, run in sorted(runs.items())],
+        "cases": [max(len(measured), former["cases"][0]), found["cases"][1]],
+        "measured": measured,
+        "claims": [
+            rows[row["name"]] | {key: row[key] for key in ("text", "source", "published", "remarks")}
+            if row["name"] in kept
+            else row
+            for row in found["claims"]
+        ],
     }
 
 

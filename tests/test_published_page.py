@@ -94,3 +94,17 @@ def test_cases_without_a_result_are_counted(tmp_path: Path, page: Path) -> None:
     failed[0] = failed[0].model_copy(update={"status": "timeout", "reason": "too slow", "measurements": ()})
     writer().main([store(tmp_path / "runs", "20260102-030405-a-abc123", failed)])
     assert "11 of 12 cases were measured." in section(page)
+
+
+def test_a_plan_can_be_run_in_parts_whose_stores_are_thrown_away(tmp_path: Path, page: Path) -> None:
+    solving, others = (
+        [each for each in results(solves=True) if (each.case.arch == SOLVING) is wanted] for wanted in (True, False)
+    )
+    writer().main([store(tmp_path / "first", "20260102-030405-a-abc123", others)])
+    assert "9 of 12 cases were measured. 4 claims: 3 reproduced, 1 not measured." in section(page)
+    writer().main([store(tmp_path / "second", "20260103-030405-b-abc123", solving)])
+    text = section(page)
+    assert "All 12 cases were measured. 4 claims: 4 reproduced." in text
+    assert "`20260102-" in text and "`20260103-" in text
+    writer().main([store(tmp_path / "third", "20260104-030405-c-abc123", others[:3])])
+    assert "All 12 cases were measured. 4 claims: 4 reproduced" in section(page)
