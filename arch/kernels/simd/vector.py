@@ -5,7 +5,8 @@ calls. Here `load`, `store`, the arithmetic operators and `fma` each become one 
 `lane_sum` may reorder its additions. Their order is fixed when the kernel is compiled, so results are the same on every
 call.
 
-Memory is addressed by a flat float32 array and an offset in array elements. Offsets are not checked.
+Memory is addressed by a flat float32 array, or a pointer to one, and an offset in array elements. Offsets are not
+checked.
 """
 
 from __future__ import annotations
@@ -86,11 +87,11 @@ def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.V
 
     Args:
         context, builder: Numba's target context and the LLVM builder.
-        array, value: Numba type and LLVM value of the array.
+        array, value: Numba type and LLVM value of the array, or of a pointer to its first element.
         at: Offset in array elements.
     """
-    data = arrayobj.make_array(array)(context, builder, value).data
-    return builder.gep(data, [at])
+    first = value if isinstance(array, types.CPointer) else arrayobj.make_array(array)(context, builder, value).data
+    return builder.gep(first, [at])
 
 
 def read(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
