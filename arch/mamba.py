@@ -41,6 +41,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.convolution import convolve
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.scan_layer import ScanLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -132,9 +133,12 @@ class Mamba(ScanLayer):
     def scan(self, x_BTD: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         require_steps(x_BTD)
         backend = self.backend_for(x_BTD, state)
-        c_BTE, inputs_BKE = self._convolve(widened(x_BTD, self.W_u_ED), state.inputs_BKE, backend)
-        z_BTE = widened(x_BTD, self.W_z_ED)  # (1)
-        r_BTR, BC_BTM = functional.linear(c_BTE, self.W_r_RE), functional.linear(c_BTE, self.W_BC_ME)  # (3)
+        E, R, N = self.channels, self.rank, self.states
+        entering = torch.cat([self.W_u_ED, self.W_z_ED])
+        u_BTE, z_BTE = project(x_BTD, entering, None, (Part(E), Part(E)), backend=backend)  # (1)
+        c_BTE, inputs_BKE = self._convolve(u_BTE, state.inputs_BKE, backend)
+        selecting = torch.cat([self.W_r_RE, self.W_BC_ME])
+        r_BTR, BC_BTM = project(c_BTE, selecting, None, (Part(R), Part(2 * N)), backend=backend)  # (3)
         weights = (self.W_p_RE, self.b_p_E, -self.A_log_NE.exp())  # (4)
         selected = (r_BTR, c_BTE, z_BTE, *weights, BC_BTM, self.D_E, state.h_BNE)
         if backend == "fused":
@@ -143,7 +147,7 @@ class Mamba(ScanLayer):
             y_BTE, h_BNE = selective_scan.scan(partial(recurrence, self.negative), self.negative, *selected)
         else:
             y_BTE, h_BNE = recurrence(self.negative, *selected)
-        return functional.linear(y_BTE, self.W_y_HE), MambaState(h_BNE, inputs_BKE)  # (7)
+        return project_one(y_BTE, self.W_y_HE, backend=backend), MambaState(h_BNE, inputs_BKE)  # (7)
 
     def _convolve(self, u_BTE: Tensor, before_BKE: Tensor | None, backend: Backend) -> tuple[Tensor, Tensor | None]:
         """Return c (B, T, E) of (2) and the next inputs (B, 3, E), if there is a convolution."""
@@ -210,14 +214,6 @@ class Mamba(ScanLayer):
             bind=lambda state, batch, *_: bind_tensors(state, MambaState, batch, shapes),
             cell=LayerStep(_load_step),
         )
-
-
-def widened(x: Tensor, W: Tensor) -> Tensor:
-    """Return W x, as `torch.nn.functional.linear` does.
-
-    If W has more rows than columns, torch computes its gradient faster from a copy of its transpose.
-    """
-    return x @ W.T.contiguous()
 
 
 def decay(exponent: Tensor, negative: bool) -> Tensor:

@@ -95,11 +95,11 @@ class MLSTM(HeadLayer):
         require_steps(x_BTD)
         H, N = self.width, self.heads
         keys = Part(H, heads=N)
-        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H))
-        q_BTNK, k_BTNK, v_BTNV, o_BTH = project(
-            x_BTD, self.W_qkvo_4HD, self.b_qkvo_4H, parts, backend=self.backend
-        )  # (1); / √K is part of i
-        gates_BTG = functional.linear(x_BTD, self.W_if_2ND, self.b_if_2N)  # (2)
+        parts = (keys, keys, Part(H, heads=N, counts=True), Part(H), Part(2 * N))
+        weights = torch.cat([self.W_qkvo_4HD, self.W_if_2ND]), torch.cat([self.b_qkvo_4H, self.b_if_2N])
+        q_BTNK, k_BTNK, v_BTNV, o_BTH, gates_BTG = project(
+            x_BTD, *weights, parts, backend=self.backend
+        )  # (1), (2); / √K is part of i
         i_BTN, f_BTN, least_BTN, stabiliser_BN = stabilised_gates(gates_BTG, state.stabiliser_BN, backend=self.backend)
         read_BTNV, memory_BNKV = matrix_memory.scan(
             q_BTNK,

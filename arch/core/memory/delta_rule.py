@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import activated, convolve
 from arch.core.matrix_memory import flops_per_step as memory_flops
 from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, uniform, uniform_filters
-from arch.core.memory.projection import project_one
+from arch.core.memory.projection import Part, project
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import CONV_STEPS
 
@@ -97,7 +98,10 @@ class DeltaLayer(HeadLayer):
     def writes(self, x_BTD: Tensor, state: DeltaState) -> Writes:
         """Return queries, keys, values and strengths of a chunk that follows a state."""
         (B, T, _), H, N, n = x_BTD.shape, self.width, self.heads, self.householders
-        c_BTC, inputs_BLC = project_one(x_BTD, self.W_CD, backend=self.backend), None
+        inputs_BLC, parts = None, (Part(self.channels), Part(n * N, "sigmoid"))
+        c_BTC, beta_BTN = project(
+            x_BTD, torch.cat([self.W_CD, self.strength_ND]), None, parts, backend=self.backend
+        )  # (1), (3)
         if self.filter_LC is None:
             c_BTC = activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
         else:
@@ -113,13 +117,16 @@ class DeltaLayer(HeadLayer):
             )  # (1), (2)
         q_BTH, k_BTC, v_BTC = c_BTC.split([H, n * H, n * H], 2)
         k_BSNK, v_BSNK = (part_BTC.reshape(B, T * n, N, H // N) for part_BTC in (k_BTC, v_BTC))
-        return Writes(q_BTH.unflatten(2, (N, -1)), k_BSNK, v_BSNK, self.strengths(x_BTD), inputs_BLC)
+        return Writes(q_BTH.unflatten(2, (N, -1)), k_BSNK, v_BSNK, self._in_range(beta_BTN), inputs_BLC)
 
     def strengths(self, x_BTD: Tensor) -> Tensor:
         """Return β (B, S, N, 1) of equation (3)."""
-        beta_BTN = functional.linear(x_BTD, self.strength_ND).sigmoid()
+        return self._in_range(functional.linear(x_BTD, self.strength_ND).sigmoid())
+
+    def _in_range(self, beta_BTN: Tensor) -> Tensor:
+        """Return β (B, S, N, 1) of equation (3) from its sigmoid, (B, T, n N)."""
         beta_BTN = 2 * beta_BTN if self.negative else beta_BTN
-        B, T, _ = x_BTD.shape
+        B, T, _ = beta_BTN.shape
         return beta_BTN.reshape(B, T * self.householders, self.heads, 1)
 
     def project_flops(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from arch.kernels.simd.vector import fma, load_first, splat, store_first
+from arch.kernels.simd.vector import fma, load, load_first, splat, store, store_first
 
 
 @njit(forceinline=True)
@@ -44,6 +44,38 @@ def write(S, at, apart, count, a, a_at, decays, w, w_at, v, K):  # type: ignore[
         if decays > 0:
             row = row * splat(a[a_at + (k if decays > 1 else 0)])
         store_first(S, at + k * apart, count, fma(splat(w[w_at + k]), v, row))  # (2)
+
+
+@njit(forceinline=True)
+def write_and_read(S, at, apart, a, a_at, decays, w, w_at, v, q, q_at, K):  # type: ignore[no-untyped-def]
+    """Write as `write` does, and return what `read` returns for q, in one pass over a block of LANES values.
+
+    Args:
+        S, at, apart, a, a_at, decays, w, w_at, v, K: As for `write`. `decays` is a constant where this is called.
+        q, q_at: Array and offset of the query.
+    """
+    even, odd, paired = splat(0.0), splat(0.0), K & -2
+    shared = splat(a[a_at]) if decays == 1 else splat(1.0)
+    for k in range(0, paired, 2):
+        one, other = load(S, at + k * apart), load(S, at + (k + 1) * apart)
+        if decays == 1:
+            one, other = one * shared, other * shared
+        elif decays > 1:
+            one, other = one * splat(a[a_at + k]), other * splat(a[a_at + k + 1])
+        one = fma(splat(w[w_at + k]), v, one)
+        other = fma(splat(w[w_at + k + 1]), v, other)
+        store(S, at + k * apart, one)
+        store(S, at + (k + 1) * apart, other)
+        even = fma(splat(q[q_at + k]), one, even)
+        odd = fma(splat(q[q_at + k + 1]), other, odd)
+    if paired < K:
+        one = load(S, at + paired * apart)
+        if decays > 0:
+            one = one * splat(a[a_at + (paired if decays > 1 else 0)])
+        one = fma(splat(w[w_at + paired]), v, one)
+        store(S, at + paired * apart, one)
+        even = fma(splat(q[q_at + paired]), one, even)
+    return even + odd
 
 
 @njit(forceinline=True)

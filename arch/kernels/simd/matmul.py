@@ -28,8 +28,9 @@ from arch.kernels.simd.vector import (
     write,
 )
 
-ROWS = 8
-"""Rows of a full tile. With 3 panels, 24 sums, 3 vectors and temporaries fit the 32 registers of AVX-512."""
+ROWS = 8 if LANES == 16 else 4
+"""Rows of a full tile. With 3 panels, 24 sums, 3 vectors and temporaries fit the 32 registers of AVX-512, and 12 sums,
+3 vectors and a number fit the 16 registers of AVX2."""
 
 
 def _tile(rows: int, panels: int, adds: bool = False) -> Any:
@@ -122,10 +123,10 @@ def _tile(rows: int, panels: int, adds: bool = False) -> Any:
     return tile
 
 
-_tile_8x3, _tile_8x2, _tile_8x1 = (_tile(ROWS, panels) for panels in (3, 2, 1))
-_tile_1x3, _tile_1x2, _tile_1x1 = (_tile(1, panels) for panels in (3, 2, 1))
-_more_8x3, _more_8x2, _more_8x1 = (_tile(ROWS, panels, adds=True) for panels in (3, 2, 1))
-_more_1x1 = _tile(1, 1, adds=True)
+_tile_3, _tile_2, _tile_1 = (_tile(ROWS, panels) for panels in (3, 2, 1))
+_row_3, _row_2, _row_1 = (_tile(1, panels) for panels in (3, 2, 1))
+_tile_more_3, _tile_more_2, _tile_more_1 = (_tile(ROWS, panels, adds=True) for panels in (3, 2, 1))
+_row_more = _tile(1, 1, adds=True)
 
 
 @njit(forceinline=True)
@@ -163,25 +164,25 @@ def multiply(result, result_at, width, left, left_at, left_stride, packed, depth
             to, row_at = result_at + row * width + column, left_at + row * left_stride
             if rows - row >= ROWS:
                 if several == 3:
-                    _tile_8x3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _tile_3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 elif several == 2:
-                    _tile_8x2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _tile_2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 else:
-                    _tile_8x1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _tile_1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 row += ROWS
             else:
                 if several == 3:
-                    _tile_1x3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _row_3(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 elif several == 2:
-                    _tile_1x2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _row_2(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 else:
-                    _tile_1x1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
+                    _row_1(result, to, width, left, row_at, left_stride, 1, packed, at, apart, LANES, depth)
                 row += 1
         panel += several
 
 
 @njit
-def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
+def tile_rows(result, to, width, left, left_at, stride, right, at, apart, step, depth, panels):  # type: ignore[no-untyped-def]
     """Write ROWS rows of the product of `left` and `right` to `result`.
 
     The right-hand matrix may be packed or unpacked. Arrays are float32. Offsets and strides count array elements.
@@ -203,16 +204,16 @@ def eight_rows(result, to, width, left, left_at, stride, right, at, apart, step,
         several = panels_at_once(panels - panel)
         here, there = to + panel * LANES, at + panel * apart
         if several == 3:
-            _tile_8x3(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+            _tile_3(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
         elif several == 2:
-            _tile_8x2(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+            _tile_2(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
         else:
-            _tile_8x1(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
+            _tile_1(result, here, width, left, left_at, stride, 1, right, there, apart, step, depth)
         panel += several
 
 
 @njit
-def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
+def tile_rows_more(result, to, width, left, left_at, stride, right, at, step, depth, panels):  # type: ignore[no-untyped-def]
     """Add left^T · right to `result`, for ROWS columns of `left` and the unpacked matrix `right`.
 
     Arrays are float32. Offsets and strides count array elements.
@@ -232,11 +233,11 @@ def eight_rows_more(result, to, width, left, left_at, stride, right, at, step, d
         several = panels_at_once(panels - panel)
         here, there = to + panel * LANES, at + panel * LANES
         if several == 3:
-            _more_8x3(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+            _tile_more_3(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
         elif several == 2:
-            _more_8x2(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+            _tile_more_2(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
         else:
-            _more_8x1(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
+            _tile_more_1(result, here, width, left, left_at, 1, stride, right, there, LANES, step, depth)
         panel += several
 
 
@@ -257,7 +258,7 @@ def one_row_more(result, to, left, left_at, stride, right, at, step, depth, pane
         panels: Number of vectors of the result.
     """
     for column in range(0, panels * LANES, LANES):
-        _more_1x1(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
+        _row_more(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
 
 
 @njit

@@ -5,7 +5,8 @@ calls. Here `load`, `store`, the arithmetic operators and `fma` each become one 
 `lane_sum` may reorder its additions. Their order is fixed when the kernel is compiled, so results are the same on every
 call.
 
-Memory is addressed by a flat float32 array and an offset in array elements. Offsets are not checked.
+Memory is addressed by a flat float32 array, or a pointer to one, and an offset in array elements. Offsets are not
+checked.
 """
 
 from __future__ import annotations
@@ -86,11 +87,11 @@ def address(context: Any, builder: ir.IRBuilder, array: types.Array, value: ir.V
 
     Args:
         context, builder: Numba's target context and the LLVM builder.
-        array, value: Numba type and LLVM value of the array.
+        array, value: Numba type and LLVM value of the array, or of a pointer to its first element.
         at: Offset in array elements.
     """
-    data = arrayobj.make_array(array)(context, builder, value).data
-    return builder.gep(data, [at])
+    first = value if isinstance(array, types.CPointer) else arrayobj.make_array(array)(context, builder, value).data
+    return builder.gep(first, [at])
 
 
 def read(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
@@ -125,6 +126,37 @@ def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -
 def _mask(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
     lane = ir.Constant(BITS, list(range(LANES)))
     return builder.icmp_signed("<", lane, spread(builder, builder.trunc(count, ir.IntType(32))))
+
+
+def _is_whole(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    """Build whether `count` lanes are a whole vector.
+
+    Without AVX-512, a mask takes several instructions, and a masked store a dozen cycles or more. A branch on the count
+    is predicted, because its outcomes repeat in each row. With AVX-512, masks are cheap.
+    """
+    return builder.icmp_signed(">=", count, ir.Constant(count.type, LANES))
+
+
+def _read_first(builder: ir.IRBuilder, pointer: ir.Value, count: ir.Value) -> ir.Value:
+    """Build the masked load of a vector: `count` numbers, followed by zeros."""
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(VECTOR, [VECTOR.as_pointer(), ir.IntType(32), MASK, VECTOR]),
+        f"llvm.masked.load.v{LANES}f32.p0",
+    )
+    align, zeros = ir.Constant(ir.IntType(32), 4), ir.Constant(VECTOR, [0.0] * LANES)
+    return builder.call(function, [builder.bitcast(pointer, VECTOR.as_pointer()), align, _mask(builder, count), zeros])
+
+
+def _write_first(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, count: ir.Value) -> None:
+    """Build the masked store of the first `count` lanes of a vector."""
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), ir.IntType(32), MASK]),
+        f"llvm.masked.store.v{LANES}f32.p0",
+    )
+    align = ir.Constant(ir.IntType(32), 4)
+    builder.call(function, [value, builder.bitcast(pointer, VECTOR.as_pointer()), align, _mask(builder, count)])
 
 
 @instruction
@@ -167,14 +199,18 @@ def load_first(typing: Any, array: types.Array, at: types.Integer, count: types.
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(VECTOR, [VECTOR.as_pointer(), ir.IntType(32), MASK, VECTOR]),
-            f"llvm.masked.load.v{LANES}f32.p0",
-        )
-        align, zeros = ir.Constant(ir.IntType(32), 4), ir.Constant(VECTOR, [0.0] * LANES)
-        return builder.call(function, [pointer, align, _mask(builder, values[2]), zeros])
+        pointer = address(context, builder, kind.args[0], *values[:2])
+        if LANES == 16:
+            return _read_first(builder, pointer, values[2])
+        with builder.if_else(_is_whole(builder, values[2])) as (whole, part):
+            with whole:
+                every, of_whole = read(builder, pointer), builder.block
+            with part:
+                first, of_part = _read_first(builder, pointer, values[2]), builder.block
+        numbers = builder.phi(VECTOR)
+        numbers.add_incoming(every, of_whole)
+        numbers.add_incoming(first, of_part)
+        return numbers
 
     return vector(array, types.intp, types.intp), lower
 
@@ -192,13 +228,15 @@ def store_first(typing: Any, array: types.Array, at: types.Integer, count: types
     """
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        pointer = builder.bitcast(address(context, builder, kind.args[0], *values[:2]), VECTOR.as_pointer())
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [VECTOR, VECTOR.as_pointer(), ir.IntType(32), MASK]),
-            f"llvm.masked.store.v{LANES}f32.p0",
-        )
-        builder.call(function, [values[3], pointer, ir.Constant(ir.IntType(32), 4), _mask(builder, values[2])])
+        pointer, (count, value) = address(context, builder, kind.args[0], *values[:2]), values[2:]
+        if LANES == 16:
+            _write_first(builder, value, pointer, count)
+            return context.get_dummy_value()
+        with builder.if_else(_is_whole(builder, count)) as (whole, part):
+            with whole:
+                write(builder, value, pointer)
+            with part:
+                _write_first(builder, value, pointer, count)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), lower

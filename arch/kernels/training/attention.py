@@ -29,7 +29,7 @@ from torch import Tensor
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import Reference, needs_reference, reference_gradients, run_rows, without_autocast
 from arch.kernels.simd.activation import exp
-from arch.kernels.simd.matmul import ROWS, eight_rows, eight_rows_more
+from arch.kernels.simd.matmul import ROWS, tile_rows, tile_rows_more
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import (
     BITS,
@@ -193,7 +193,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         for start in range(0, T, ROWS):
             seen = start + ROWS
             panels = -(-seen // LANES)
-            eight_rows(
+            tile_rows(
                 p,
                 0,
                 T_pad,
@@ -221,7 +221,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     sums += weight
                 moments[2 * (head * T + t)] = lane_max(top)
                 moments[2 * (head * T + t) + 1] = np.float32(1) / lane_sum(sums)
-            eight_rows(out, 0, K_pad, p, 0, T_pad, v_rows, 0, LANES, K_pad, seen, K_pad // LANES)
+            tile_rows(out, 0, K_pad, p, 0, T_pad, v_rows, 0, LANES, K_pad, seen, K_pad // LANES)
             for t in range(start, min(seen, T)):
                 share = splat(moments[2 * (head * T + t) + 1])
                 for unit in range(0, K, LANES):
@@ -262,8 +262,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 seen, here = start + ROWS, (start - begin) * stride
                 panels = -(-seen // LANES)
                 at = start * K_pad
-                eight_rows(p, here, stride, q_rows, at, K_pad, k_panels, 0, K_pad * LANES, LANES, K_pad, panels)
-                eight_rows(d_l, here, stride, d_rows, at, K_pad, v_panels, 0, K_pad * LANES, LANES, K_pad, panels)
+                tile_rows(p, here, stride, q_rows, at, K_pad, k_panels, 0, K_pad * LANES, LANES, K_pad, panels)
+                tile_rows(d_l, here, stride, d_rows, at, K_pad, v_panels, 0, K_pad * LANES, LANES, K_pad, panels)
                 for t in range(start, seen):
                     row = here + (t - start) * stride
                     seen_now = t + 1 if t < T else 0
@@ -280,7 +280,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         slope = weight * (load(d_l, row + s) - along) * scale  # (2)
                         store(p, row + s, first_or(weight, seen_now - s, splat(0.0)))
                         store(d_l, row + s, first_or(slope, seen_now - s, splat(0.0)))
-                eight_rows(out, 0, K_pad, d_l, here, stride, k_rows, 0, LANES, K_pad, seen, whole)
+                tile_rows(out, 0, K_pad, d_l, here, stride, k_rows, 0, LANES, K_pad, seen, whole)
                 for t in range(start, min(seen, T)):
                     for unit in range(0, K, LANES):
                         value = load(out, (t - start) * K_pad + unit)
@@ -288,8 +288,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             for s in range(0, end, ROWS):
                 t = max(begin, s)
                 column, depth = (t - begin) * stride + s, end - t
-                eight_rows_more(d_k_rows, s * K_pad, K_pad, d_l, column, stride, q_rows, t * K_pad, K_pad, depth, whole)
-                eight_rows_more(d_v_rows, s * K_pad, K_pad, p, column, stride, d_rows, t * K_pad, K_pad, depth, whole)
+                tile_rows_more(d_k_rows, s * K_pad, K_pad, d_l, column, stride, q_rows, t * K_pad, K_pad, depth, whole)
+                tile_rows_more(d_v_rows, s * K_pad, K_pad, p, column, stride, d_rows, t * K_pad, K_pad, depth, whole)
         for t in range(T):
             for unit in range(0, K, LANES):
                 at = (head * T + t) * K + unit

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, one_row_more, panels_at_once, panels_of
+from arch.kernels.simd.matmul import ROWS, multiply, one_row_more, panels_at_once, panels_of, tile_rows_more
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
 MAX_ROWS = 128
@@ -196,7 +196,7 @@ def _add_product(sums, at, x, x_at, D, columns, depth):  # type: ignore[no-untyp
         several = panels_at_once(panels - panel)
         to, right_at = at + panel * LANES, columns.at + panel * LANES
         for d in range(0, whole, ROWS):
-            eight_rows_more(sums, to + d * width, width, x, x_at + d, D, dp, right_at, stride, depth, several)
+            tile_rows_more(sums, to + d * width, width, x, x_at + d, D, dp, right_at, stride, depth, several)
         for d in range(whole, D):
             one_row_more(sums, to + d * width, x, x_at + d, D, dp, right_at, stride, depth, several)
         panel += several

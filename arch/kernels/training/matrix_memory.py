@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arch.kernels.cells.matrix_memory import read, write, write_corrected
+from arch.kernels.cells.matrix_memory import read, write, write_and_read, write_corrected
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     Reference,
@@ -37,7 +37,7 @@ from arch.kernels.runtime.launch import (
     without_autocast,
 )
 from arch.kernels.runtime.threads import TILED
-from arch.kernels.simd.matvec import floats, load_if, row_sums
+from arch.kernels.simd.matvec import floats, keep, load_if, memory_of, row_sums
 from arch.kernels.simd.transpose import transpose
 from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.memory_step import (
@@ -173,38 +173,54 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
-    key_heads, strengths, block = args.key_heads, floats(args.s), np.empty(K * LANES, np.float32)
+    key_heads, strengths, room = args.key_heads, floats(args.s), np.empty(K * LANES, np.float32)
+    block = memory_of(room)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         for value in range(0, V, LANES):
             count = V - value
             for k in range(K):
                 store(block, k * LANES, load_first(S_0, (head * K + k) * V + value, count))
+            read_at, skipped, kept_at, until_kept = row * (T // reads_every), 0, head * C, 0
             for t in range(T):
-                if args.checkpoints != 0 and t % segment == 0:
+                if args.checkpoints != 0 and until_kept == 0:
                     for k in range(K):
-                        at = ((head * C + t // segment) * K + k) * V + value
-                        store_first(kept, at, count, load(block, k * LANES))
+                        store_first(kept, (kept_at * K + k) * V + value, count, load(block, k * LANES))
+                    kept_at, until_kept = kept_at + 1, segment
+                until_kept -= 1
+                skipped += 1
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
                 strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_w = keys if key_heads > 1 else (row * T + t) * K
-                seen = splat(0.0)
+                of_q = (read_at * N + n if key_heads > 1 else read_at) * K
+                seen, is_read = splat(0.0), skipped == reads_every
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
+                result = splat(0.0)
                 if args.p != 0:
                     write_corrected(
                         block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, strength * values, K
                     )  # (2)
+                    if is_read:
+                        result = read(block, 0, LANES, LANES, q, of_q, K)  # (3)
+                elif is_read:
+                    vectors = (w, of_w, strength * (values - seen), q, of_q, K)
+                    if decays == 0:
+                        result = write_and_read(block, 0, LANES, a, a_at, 0, *vectors)  # (2), (3)
+                    elif decays == 1:
+                        result = write_and_read(block, 0, LANES, a, a_at, 1, *vectors)
+                    else:
+                        result = write_and_read(block, 0, LANES, a, a_at, 2, *vectors)
                 else:
                     write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, strength * (values - seen), K)  # (2)
-                if (t + 1) % reads_every == 0:
-                    at = row * (T // reads_every) + t // reads_every
-                    of_q = (at * N + n if key_heads > 1 else at) * K
-                    store_first(y, (at * N + n) * V + value, count, read(block, 0, LANES, LANES, q, of_q, K))  # (3)
+                if is_read:
+                    store_first(y, (read_at * N + n) * V + value, count, result)
+                    read_at, skipped = read_at + 1, 0
             for k in range(K):
                 store_first(S_T, (head * K + k) * V + value, count, load(block, k * LANES))
+    keep(room)
 
 
 @kernel(ROWS_SIGNATURE)

@@ -26,7 +26,7 @@ from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import gelu_and_slope
-from arch.kernels.simd.matmul import ROWS, eight_rows_more, multiply, pack, pack_transposed, panels_of
+from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of, tile_rows_more
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, load, load_first, store, store_first
 from arch.kernels.training.chunked import stride_of
@@ -189,7 +189,7 @@ def add_product(sums, at, width, left, tall, right, stride, rows, panels):  # ty
         rows, panels: Number of rows, and vectors of each right-hand row.
     """
     for d in range(0, tall, ROWS):
-        eight_rows_more(sums, at + d * width, width, left, d, tall, right, 0, stride, rows, panels)
+        tile_rows_more(sums, at + d * width, width, left, d, tall, right, 0, stride, rows, panels)
 
 
 @kernel(ROWS_SIGNATURE)
