@@ -25,7 +25,8 @@ from arch.kernels.runtime.jit import kernel
 from arch.kernels.runtime.threads import split_rows
 from arch.kernels.simd.matmul import ROWS, multiply
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import FLOAT, LANES, VECTOR, fma, instruction, lane_sum, read, splat, vector
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import FLOAT, LANES, VECTOR, fma, instruction, read, splat, vector
 
 ORDERS = ((1, 8), (1, 16), (2, 8), (4, 4), (16, 1))
 """Orders of reading: into how many parts the memory is cut, and how many vectors of each part are read in turn.

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 
 from arch.kernels.runtime.tensors import UNIT_EPSILON
-from arch.kernels.simd.vector import fma, lane_sum
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import fma
 
 EPSILON = np.float32(UNIT_EPSILON)
 """The summand under the root of (3)."""

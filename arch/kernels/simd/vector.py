@@ -1,9 +1,8 @@
 """Vectors of LANES float32 numbers as a Numba type, so that kernels choose their instructions explicitly.
 
 A compiler that vectorises scalar loops often uses only half of the available width. It may give up on nested loops and
-calls. Here `load`, `store`, the arithmetic operators and `fma` each become one LLVM operation on whole vectors. Only
-`lane_sum` may reorder its additions. Their order is fixed when the kernel is compiled, so results are the same on every
-call.
+calls. Here `load`, `store`, the arithmetic operators and `fma` each become one LLVM operation on whole vectors. None
+reorders additions.
 
 Memory is addressed by a flat float32 array, or a pointer to one, and an offset in array elements. Offsets are not
 checked.
@@ -399,33 +398,3 @@ def power_of_two(typing: Any, shifted: VectorType) -> Any:
         return builder.bitcast(builder.add(builder.shl(bits, shift), one), VECTOR)
 
     return vector(vector), lower
-
-
-@instruction
-def lane_sum(typing: Any, a: VectorType) -> Any:
-    """Return the sum of all lanes. The compiler chooses the order of the additions."""
-
-    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        form = ir.FunctionType(FLOAT, [FLOAT, VECTOR])
-        function = cgutils.get_or_insert_function(builder.module, form, f"llvm.vector.reduce.fadd.v{LANES}f32")
-        return builder.call(function, [ir.Constant(FLOAT, -0.0), *values], fastmath=("reassoc",))
-
-    return types.float32(vector), lower
-
-
-@instruction
-def lane_max(typing: Any, a: VectorType) -> Any:
-    """Return the largest lane. If a lane is NaN, the result may be NaN or any other lane.
-
-    LLVM's own reduction compares one lane after the other, because it ignores NaN in each comparison.
-    """
-
-    def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
-        (largest,), apart = values, LANES // 2
-        while apart:
-            moved = builder.shuffle_vector(largest, largest, ir.Constant(BITS, [lane ^ apart for lane in range(LANES)]))
-            largest = builder.select(builder.fcmp_ordered(">", moved, largest), moved, largest)
-            apart //= 2
-        return builder.extract_element(largest, ir.Constant(ir.IntType(32), 0))
-
-    return types.float32(vector), lower

@@ -17,14 +17,13 @@ from numba import njit
 
 from arch.kernels.simd.activation import MIN_EXPONENT, exp
 from arch.kernels.simd.matvec import floats, row_sums
+from arch.kernels.simd.reduction import lane_max, lane_sum
 from arch.kernels.simd.row_blocks import add_weighted_rows, fixed_row_sums, no_sums, scale_sums, store_sums
 from arch.kernels.simd.vector import (
     LANES,
     any_above,
     first_or,
     fma,
-    lane_max,
-    lane_sum,
     larger,
     load,
     load_first,

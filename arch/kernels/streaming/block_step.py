@@ -14,18 +14,8 @@ from arch.kernels.runtime.native import address_of
 from arch.kernels.simd.activation import gelu
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.panels import apply_packed, pack_changed, packed_bytes
-from arch.kernels.simd.vector import (
-    LANES,
-    first_or,
-    fma,
-    lane_sum,
-    load,
-    load_first,
-    splat,
-    store,
-    store_first,
-    swap_pairs,
-)
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first, swap_pairs
 from arch.kernels.streaming.attention_step import attend
 from arch.kernels.streaming.position_step import add_learned, add_sinusoids, rotary_factors
 from arch.kernels.streaming.record import MAX_WEIGHTS

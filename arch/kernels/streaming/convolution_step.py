@@ -13,7 +13,8 @@ from numba import njit
 
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fma, lane_sum, larger, load_first, splat, store_first
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, fma, larger, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 from arch.kernels.streaming.recurrent_step import bias_of
 

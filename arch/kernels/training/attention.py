@@ -31,6 +31,7 @@ from arch.kernels.runtime.launch import Reference, needs_reference, reference_gr
 from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, tile_rows, tile_rows_more
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.reduction import lane_max, lane_sum
 from arch.kernels.simd.vector import (
     BITS,
     LANES,
@@ -38,8 +39,6 @@ from arch.kernels.simd.vector import (
     first_or,
     fma,
     instruction,
-    lane_max,
-    lane_sum,
     larger,
     load,
     load_first,

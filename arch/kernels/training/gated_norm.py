@@ -36,7 +36,8 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.activation import sigmoid, silu, silu_slope
 from arch.kernels.simd.matvec import floats, load_if
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import EPSILON, add_first
 
 

@@ -23,7 +23,8 @@ from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.runtime.tensors import NORM_EPSILON
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, first_or, fma, load_first, splat, store_first
 
 EPSILON = np.float32(NORM_EPSILON)
 """The ε of equation (1)."""

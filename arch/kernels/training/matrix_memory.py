@@ -38,8 +38,9 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matvec import floats, keep, load_if, memory_of, row_sums
+from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.transpose import transpose
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.memory_step import (
     copy_padded,
     decay_of,
@@ -187,18 +188,16 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     for k in range(K):
                         store_first(kept, (kept_at * K + k) * V + value, count, load(block, k * LANES))
                     kept_at, until_kept = kept_at + 1, segment
-                until_kept -= 1
-                skipped += 1
+                until_kept, skipped = until_kept - 1, skipped + 1
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
                 strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_w = keys if key_heads > 1 else (row * T + t) * K
                 of_q = (read_at * N + n if key_heads > 1 else read_at) * K
-                seen, is_read = splat(0.0), skipped == reads_every
+                seen, result, is_read = splat(0.0), splat(0.0), skipped == reads_every
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
-                result = splat(0.0)
                 if args.p != 0:
                     write_corrected(
                         block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, strength * values, K

@@ -39,17 +39,8 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matvec import floats, load_if
-from arch.kernels.simd.vector import (
-    LANES,
-    first_or,
-    fma,
-    lane_sum,
-    load,
-    load_first,
-    splat,
-    store,
-    store_first,
-)
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
 
 STEPS_AT_ONCE = 32

@@ -14,7 +14,8 @@ from numba import njit
 from arch.kernels.cells.matrix_memory import read, write
 from arch.kernels.simd.activation import silu
 from arch.kernels.simd.matvec import floats
-from arch.kernels.simd.vector import LANES, first_or, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, first_or, fma, load_first, splat, store_first
 from arch.kernels.training.layer_norm import EPSILON
 
 

@@ -11,7 +11,8 @@ from arch.kernels.cells.matrix_memory import read, write_corrected
 from arch.kernels.runtime.jit import kernel
 from arch.kernels.simd.activation import exp, sigmoid, tanh
 from arch.kernels.simd.matvec import apply, floats
-from arch.kernels.simd.vector import LANES, fma, lane_sum, load_first, splat, store_first
+from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.heads.delta_rule import unit
 from arch.kernels.streaming.heads.parts import group_norm
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
