@@ -114,6 +114,7 @@ def test_doctor_prints_one_json_document(carousel: Carousel, steady: None) -> No
     assert calibration["median_seconds"] == 0.002
     assert (calibration["relative_spread"], calibration["slow_share"]) == (0.0, 0.0)
     counted = {"load", "steal_share", "waiting_share", "switches", "clock_seconds", "heat_events", "quota_stops"}
+    counted |= {"wall_seconds", "cpu_seconds", "instructions"}
     assert set(document["machine"]) == counted
     assert set(document["code"]) == {"digest", "commit", "modified"}
     assert document["environment"]["torch"].partition("+")[0].count(".") == 2

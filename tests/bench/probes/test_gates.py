@@ -314,7 +314,7 @@ def test_gates_command_suggests_a_run_with_traces(carousel: Carousel, inline: In
     carousel("run", "tiny.toml", "-q", "--measure", "accuracy")
     ended = carousel("gates")
     assert ended.code == 2
-    assert "seed-quick" in ended.err
+    assert "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates" in ended.err
 
 
 def test_corrupt_traces_are_reported_and_omitted(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

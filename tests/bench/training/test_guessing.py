@@ -196,7 +196,7 @@ def test_fields_of_gradients_are_refused_in_one_line(field: dict[str, object]) -
         ),
         ({"guess_range": 1.0}, "guess_range is the bound of guessed weights: add optimizer = 'guessing', or omit it"),
         ({"optimizer": "guessing", "guess_range": 0}, "guess_range must be above 0, not 0"),
-        ({"optimizer": "sgd"}, "optimizer must be 'adam' or 'guessing', not 'sgd'"),
+        ({"optimizer": "sgd"}, "optimizer must be 'adam', 'guessing' or 'none', not 'sgd'"),
     ],
 )
 def test_other_contradictions_are_refused_in_one_line(given: dict[str, object], message: str) -> None:
@@ -219,5 +219,7 @@ def test_a_grid_of_guessing_inherits_no_field_of_gradients(tmp_path: Path) -> No
 def test_guessing_cannot_be_tuned(tmp_path: Path) -> None:
     text = TINY.replace("batch = 4\nevaluate", 'optimizer = "guessing"\nbatch = 4\nevaluate', 1)
     assert {case.protocol.optimizer for case in cases(load(str(write_plan(tmp_path / "plain", text))))} == {"guessing"}
-    with pytest.raises(UsageError, match="has optimizer = 'guessing' and no learning rate to tune: omit the tuning"):
+    with pytest.raises(
+        UsageError, match="has optimizer = 'guessing' and has no learning rate to tune: omit the tuning"
+    ):
         load(str(write_plan(tmp_path / "tuned", text + GRID)))
