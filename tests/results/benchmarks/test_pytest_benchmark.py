@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,7 +42,8 @@ def test_a_stored_file_is_read() -> None:
 def test_a_file_of_the_installed_version_is_read(tmp_path: Path, option: str) -> None:
     (tmp_path / "test_sums.py").write_text(BENCHMARKS)
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", option, "--benchmark-save-data"]
-    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}  # of pytest-xdist
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, env=variables)
     (path,) = tmp_path.rglob("*.json")
     found = read_pytest_benchmark(path)
     assert {name: len(seconds) for name, seconds in found.seconds.items()} == {
