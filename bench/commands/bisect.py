@@ -17,8 +17,9 @@ from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.grid import cases as planned_cases
 from bench.runner.request import Request
+from reports.format import plural
 from reports.text import change_of, name_of
-from results.comparison import Comparison
+from results.comparison import Comparison, Row
 
 Answer = Literal["good", "bad", "unknown"]
 
@@ -86,8 +87,8 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     steps: list[dict[str, str]] = []
     with only_documents_on_standard_output(options.as_json), found_version(good) as base:
         request = new_request(options, arguments, console)
-        plural = "commit" if len(commits) == 1 else "commits"
-        print_lines([f"{len(commits)} {plural} from {good} to {bad} change the packages"], console)
+        verb = "changes" if len(commits) == 1 else "change"
+        print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} the packages"], console)
         settings = replace(settings, base=base, cases=case)
         if case is not None:
             selected_cases(planned_cases(request.plan), case)
@@ -134,12 +135,11 @@ def _judge(
         row = failing[0]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
         return "bad", f"{name_of(row)}: {change_of(row)}{more}"
-    return _without_regression(comparison, criterion.metrics)
+    return _without_regression(comparison, criterion.selected(comparison))
 
 
-def _without_regression(comparison: Comparison, metrics: frozenset[str]) -> tuple[Answer, str]:
-    """Return whether a commit without a regression is good, or cannot be judged."""
-    rows = [row for row in comparison.rows if row.metric in metrics]
+def _without_regression(comparison: Comparison, rows: Sequence[Row]) -> tuple[Answer, str]:
+    """Return whether a commit without a regression is good, or cannot be judged by the rows that count."""
     doubtful = [row for row in rows if row.verdict in ("inconclusive", "not comparable")]
     if comparison.failed or comparison.missing:
         return "unknown", "cases failed or are missing"

@@ -13,7 +13,7 @@ from bench.commands.find_case import differences
 from bench.commands.output import print_json
 from bench.progress.display import format_duration
 from bench.runner.pending import Pending
-from reports.format import print_table
+from reports.format import plural, print_table
 from results import BUDGETS, Case
 
 MOST_COMMON = "the most common protocol"
@@ -94,7 +94,7 @@ def print_dry_run(pending: Pending, console: Console, *, as_json: bool) -> None:
 
 def _size(row: Row) -> str:
     sizes = [f"{row[kind]:,} {UNITS[kind]}" for kind in BUDGETS if kind in row]
-    return ", ".join([f"{row['depth']} layer{'' if row['depth'] == 1 else 's'}", *sizes])
+    return ", ".join([plural(row["depth"], "layer"), *sizes])
 
 
 def _differing(settings: Sequence[Case]) -> list[str]:
@@ -106,15 +106,10 @@ def _differing(settings: Sequence[Case]) -> list[str]:
         "task_data": None,
         "length": 1,
         "depth": 1,
-        "tuning": None,
+        **dict.fromkeys((*BUDGETS, "tuning")),
     }
-    shown |= dict.fromkeys(BUDGETS)
     plain = [
-        setting.model_copy(
-            update=shown
-            | dict.fromkeys(BUDGETS)
-            | {"protocol": setting.protocol.model_copy(update={"learning_rate": None})}
-        )
+        setting.model_copy(update=shown | {"protocol": setting.protocol.model_copy(update={"learning_rate": None})})
         for setting in settings
     ]
     return ["" if text == MOST_COMMON else text for text in differences(plain)]

@@ -1,6 +1,6 @@
 """A sparkline of a series as lines of an inline SVG, in per cent of its width and height.
 
-The page stretches the drawing to the width of its column, so texts stand beside it and not in it.
+The page stretches the drawing to the width of its column, so the texts are beside it, not in it.
 """
 
 from __future__ import annotations

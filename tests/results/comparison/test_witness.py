@@ -1,4 +1,4 @@
-"""CPU time and instructions stand beside a change of the wall time, and no verdict depends on them."""
+"""CPU time and instructions are shown beside a change of the wall time, and no verdict depends on them."""
 
 from __future__ import annotations
 
