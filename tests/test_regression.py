@@ -1,4 +1,4 @@
-"""Tests of `tests.regression`: the slowdown can be planted, and the plan is valid."""
+"""Tests of `tests.regression`: the slowdowns can be planted, and the plans are valid."""
 
 from __future__ import annotations
 
@@ -9,38 +9,46 @@ import pytest
 
 from bench.plans.grid import cases
 from bench.plans.plan import load
-from tests.regression import HOME, KERNEL, PLAN, PLANTED, PLANTED_TENTH, plant
+from tests.regression.in_sequence import PLAN
+from tests.regression.in_turns import TRIALS
+from tests.regression.planting import HOME, STREAMED_QUARTER, STREAMED_TENTH, TRAINED_TENTH, Slowdown
 
 
-def test_planted_change_is_two_more_sums_in_the_lstm() -> None:
-    source = (HOME / KERNEL).read_text(encoding="utf-8")
-    slower = plant(source)
-    assert slower.replace(PLANTED, "") == source
-    before, after = (
-        [
-            (function.name, sum(isinstance(node, ast.Call) and ast.unparse(node.func) == "summed" for node in nodes))
-            for function in ast.walk(ast.parse(text))
-            if isinstance(function, ast.FunctionDef)
-            for nodes in [list(ast.walk(function))]
-        ]
-        for text in (source, slower)
-    )
-    changed = [(name, new - old) for (name, old), (_, new) in zip(before, after, strict=True) if new != old]
-    assert changed == [("packed_layer_step", 2), ("step", 2)]
+def calls(source: str, name: str) -> list[tuple[str, int]]:
+    """Return the name of each function in the source, and the number of its calls of the function `name`."""
+    return [
+        (
+            function.name,
+            sum(isinstance(node, ast.Call) and ast.unparse(node.func) == name for node in ast.walk(function)),
+        )
+        for function in ast.walk(ast.parse(source))
+        if isinstance(function, ast.FunctionDef)
+    ]
 
 
-def test_smaller_change_repeats_the_sums_of_the_inputs_only() -> None:
-    source = (HOME / KERNEL).read_text(encoding="utf-8")
-    assert plant(source, PLANTED_TENTH).replace(PLANTED_TENTH, "") == source
-    assert PLANTED_TENTH.count("summed(") == 1 and "of_W" in PLANTED_TENTH
+@pytest.mark.parametrize(
+    ("slowdown", "name", "added"),
+    [
+        (STREAMED_QUARTER, "summed", {"packed_layer_step": 2, "step": 2}),
+        (STREAMED_TENTH, "summed", {"packed_layer_step": 1, "step": 1}),
+        (TRAINED_TENTH, "project_back", {"backward_rows": 1}),
+    ],
+)
+def test_slowdown_repeats_products(slowdown: Slowdown, name: str, added: dict[str, int]) -> None:
+    source = (HOME / slowdown.kernel).read_text(encoding="utf-8")
+    slower = slowdown.plant(source)
+    assert len(slower) == len(source) + len(slowdown.planted)
+    pairs = zip(calls(source, name), calls(slower, name), strict=True)
+    assert {function: after - before for (function, before), (_, after) in pairs if after != before} == added
 
 
 def test_planting_into_a_rewritten_kernel_is_an_error() -> None:
     with pytest.raises(ValueError, match="must contain this line exactly once"):
-        plant("def lstm_step(): ...")
+        STREAMED_TENTH.plant("def lstm_step(): ...")
 
 
-def test_plan_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [PLAN, *(trial.plan for trial in TRIALS.values())])
+def test_plan_is_valid(text: str, tmp_path: Path) -> None:
     path = tmp_path / "planted.toml"
-    path.write_text(PLAN, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     assert [case.arch for case in cases(load(str(path)))] == ["lstm", "rnn"]
