@@ -46,8 +46,8 @@ def test_every_example_passes_every_check(tmp_path: Path, name: str) -> None:
 def test_the_examples_do_what_the_page_says(tmp_path: Path) -> None:
     load_example(tmp_path, "decaying")
     model = subject("decaying").model
-    groups = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=0.5)).param_groups
-    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.001, 0.0)] * 2 + [(0.01, 0.5)]
+    groups = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=0.5)).groups
+    assert [(group.learning_rate, group.weight_decay) for group in groups] == [(0.001, 0.0)] * 2 + [(0.01, 0.5)]
     load_example(tmp_path, "sparse")
     built = subject("sparse")
     batch = built.task.sample(torch.Generator().manual_seed(0), 4, 4)

@@ -136,7 +136,7 @@ def _training_step(subject: Subject, batch: int) -> Callable[[], object]:
     optimizer = optimizer_of(model, case.protocol, case.protocol.learning_rate or ANY_LEARNING_RATE)
 
     def training_step() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         training_loss(model, task, training_batch).backward()
         clip_gradients(model, case.protocol)
         optimizer.step()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import arch
 import tasks
+from bench.training.adam import Adam, ParameterGroup
 from bench.training.evaluation import Evaluation, evaluate
 from bench.training.schedule import learning_rate_factor
 from results import Protocol
 
 
-def optimizer_of(
-    model: arch.SequenceModel, protocol: Protocol, learning_rate: float | None = None
-) -> torch.optim.Optimizer:
+def optimizer_of(model: arch.SequenceModel, protocol: Protocol, learning_rate: float | None = None) -> Adam:
     """Return Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) if the protocol sets a weight decay.
 
     `learning_rate` is needed only if the protocol gives no rate. Each group of parameters that a layer asks for has its
@@ -26,16 +24,14 @@ def optimizer_of(
     """
     rate = protocol.learning_rate if learning_rate is None else learning_rate
     assert rate is not None, "the learning rate has not been chosen"
-    groups: list[dict[str, Any]] = []
+    groups: list[ParameterGroup] = []
     for group in arch.parameter_groups(model):
         decay = protocol.weight_decay if group.weight_decay else 0.0
         decayed, others = _by_decay(group.parameters, model, protocol) if decay else ([], list(group.parameters))
         for parameters, own_decay in ((decayed, decay), (others, 0.0)):
             if parameters:
-                groups.append({"params": parameters, "lr": rate * group.learning_rate, "weight_decay": own_decay})
-    is_real = all(parameter.is_floating_point() for parameter in model.parameters())
-    optimizer = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
-    return optimizer(groups, lr=rate, fused=is_real)  # complex parameters have no fused optimizer
+                groups.append(ParameterGroup(parameters, rate * group.learning_rate, own_decay))
+    return Adam(groups)
 
 
 def training_loss(model: arch.SequenceModel, task: tasks.Task, batch: tasks.Batch) -> Tensor:
@@ -65,24 +61,21 @@ class GradientDescent:
     def __init__(
         self, model: arch.SequenceModel, task: tasks.Task, protocol: Protocol, learning_rate: float | None = None
     ) -> None:
-        self._model, self._task, self._protocol = model, task, protocol
-        self._optimizer = optimizer_of(model, protocol, learning_rate)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: learning_rate_factor(protocol, step, learning_rate)
-        )
+        self._model, self._task, self._protocol, self._learning_rate = model, task, protocol, learning_rate
+        self._optimizer, self._steps = optimizer_of(model, protocol, learning_rate), 0
         self.diverged = False
 
     def step(self, batch: tasks.Batch) -> float:
         """Train on a batch, and return the loss before."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         loss = training_loss(self._model, self._task, batch)
         loss.backward()
         norm = clip_gradients(self._model, self._protocol)
         value = loss.item()
         self.diverged = not (math.isfinite(value) and math.isfinite(norm.item()))
         if not self.diverged:
-            self._optimizer.step()
-            self._schedule.step()
+            self._optimizer.step(learning_rate_factor(self._protocol, self._steps, self._learning_rate))
+            self._steps += 1
         return value
 
     def validate(self, validation: tasks.Batch) -> Evaluation:

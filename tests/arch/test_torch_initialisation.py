@@ -69,18 +69,12 @@ def test_only_the_initialisation_torch_has_a_larger_step(spec: str) -> None:
     rates = {
         init: sorted(
             {
-                group["lr"]
-                for group in optimizer_of(
-                    built(f"{spec}:init={init}"), Protocol(steps=1, learning_rate=0.01)
-                ).param_groups
+                group.learning_rate
+                for group in optimizer_of(built(f"{spec}:init={init}"), Protocol(steps=1, learning_rate=0.01)).groups
             }
         )
         for init in ("default", "orthogonal", "torch")
     }
     assert rates == {"default": [0.01], "orthogonal": [0.01], "torch": [0.01, 0.02]}
-    assert (
-        optimizer_of(built(f"{spec}:bias=False,init=torch"), Protocol(steps=1, learning_rate=0.01)).param_groups[0][
-            "lr"
-        ]
-        == 0.01
-    )
+    without_bias = optimizer_of(built(f"{spec}:bias=False,init=torch"), Protocol(steps=1, learning_rate=0.01))
+    assert without_bias.groups[0].learning_rate == 0.01

@@ -15,6 +15,7 @@ from bench.machine.timer import seconds_per_call
 from bench.plans.plan import Timing
 from bench.probes import accuracy, latency
 from bench.probes.subject import Subject
+from bench.training.adam import Adam
 from tests.bench.doubles import LOADED_BLOCK, CountingClock, loaded_machine
 from tests.bench.tiny import TIMING, subject, weights_of
 
@@ -92,11 +93,9 @@ class TestLatency:
     @pytest.mark.parametrize("name", arch.names())
     def test_training_step_trains_a_copy(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         one, stepped = subject(name), []
-        original = torch.optim.Adam.step
+        original = Adam.step
         monkeypatch.setattr(
-            torch.optim.Adam,
-            "step",
-            lambda self, *a: stepped.append(self.param_groups[0]["params"]) or original(self, *a),
+            Adam, "step", lambda self, *a: stepped.append(self.groups[0].parameters) or original(self, *a)
         )
         before = weights_of(one)
         latency.measure([one], TIMING, random.Random(0))

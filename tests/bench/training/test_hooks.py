@@ -67,8 +67,10 @@ def test_groups_scale_the_learning_rate_and_drop_the_weight_decay(tmp_path: Path
     plugins(tmp_path, WITH_GROUPS)
     model = subject("scaled", depth=2).model
     protocol = Protocol(steps=1, learning_rate=0.01, weight_decay=0.5)
-    groups = optimizer_of(model, protocol).param_groups
-    rates = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+    groups = optimizer_of(model, protocol).groups
+    rates = {
+        id(parameter): (group.learning_rate, group.weight_decay) for group in groups for parameter in group.parameters
+    }
     assert len(rates) == len(list(model.parameters()))
     for layer in model.layers:
         assert rates[id(layer.linear.bias)] == (0.001, 0.0) and rates[id(layer.linear.weight)] == (0.02, 0.5)
@@ -92,9 +94,9 @@ def test_training_uses_the_groups(tmp_path: Path, schedule: str) -> None:
 @pytest.mark.parametrize("name", ["lstm", "transformer"])
 def test_built_in_models_have_one_group(name: str, weight_decay: float) -> None:
     model = subject(name).model
-    (group,) = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=weight_decay)).param_groups
-    assert all(a is b for a, b in zip(group["params"], model.parameters(), strict=True))
-    assert (group["lr"], group["weight_decay"], group["fused"]) == (0.01, weight_decay, True)
+    (group,) = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=weight_decay)).groups
+    assert all(a is b for a, b in zip(group.parameters, model.parameters(), strict=True))
+    assert (group.learning_rate, group.weight_decay) == (0.01, weight_decay)
 
 
 @pytest.mark.parametrize(

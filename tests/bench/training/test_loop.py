@@ -13,6 +13,7 @@ import torch
 import arch
 import tasks
 from bench.machine.denormals import flushes_denormals
+from bench.training.adam import Adam
 from bench.training.data import batches
 from bench.training.evaluation import MAX_FORWARD_STEPS, evaluate
 from bench.training.loop import train
@@ -152,13 +153,13 @@ class TestOptimisation:
 
     def test_gradients_are_clipped_to_their_norm(self, monkeypatch: pytest.MonkeyPatch) -> None:
         norms: list[float] = []
-        original_step = torch.optim.Adam.step
+        original_step = Adam.step
 
-        def step(self: torch.optim.Adam, *arguments: object) -> object:
-            norms.append(math.hypot(*(p.grad.norm().item() for group in self.param_groups for p in group["params"])))
-            return original_step(self, *arguments)
+        def step(self: Adam, factor: float = 1.0) -> None:
+            norms.append(math.hypot(*(p.grad.norm().item() for group in self.groups for p in group.parameters)))
+            original_step(self, factor)
 
-        monkeypatch.setattr(torch.optim.Adam, "step", step)
+        monkeypatch.setattr(Adam, "step", step)
         for scale in (1e-3, 1e3):  # the gradient of scale * weight² at 2 is 4 * scale
             train(Scripted(2.0), Scores(scale=scale), tiny_case(steps=1, clip=0.5))  # type: ignore[arg-type]
         assert norms == pytest.approx([0.004, 0.5], rel=1e-4)

@@ -12,6 +12,7 @@ import tasks
 from bench.executors.jobs import TrainJob
 from bench.executors.training_job import run_training_job, sequences_until_solved
 from bench.probes import accuracy
+from bench.training.adam import Adam
 from bench.training.data import batches, training_lengths
 from bench.training.loop import train
 from bench.training.optimizer import optimizer_of
@@ -29,9 +30,9 @@ def test_the_weight_decay_spares_embeddings_and_vectors(name: str) -> None:
     model = subject(name, "recall", length=32).model
     protocol = Protocol(steps=1, learning_rate=0.01, weight_decay=0.5, weight_decay_on="matrices")
     decays = {
-        id(parameter): group["weight_decay"]
-        for group in optimizer_of(model, protocol).param_groups
-        for parameter in group["params"]
+        id(parameter): group.weight_decay
+        for group in optimizer_of(model, protocol).groups
+        for parameter in group.parameters
     }
     assert decays.keys() == {id(parameter) for parameter in model.parameters()}
     own = {id(p) for group in arch.parameter_groups(model) if not group.weight_decay for p in group.parameters}
@@ -43,19 +44,19 @@ def test_the_weight_decay_spares_embeddings_and_vectors(name: str) -> None:
 
 def test_the_old_weight_decay_acts_on_everything() -> None:
     model = subject("lstm", "recall", length=32).model
-    (group,) = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=0.5)).param_groups
-    assert group["weight_decay"] == 0.5 and len(group["params"]) == len(list(model.parameters()))
+    (group,) = optimizer_of(model, Protocol(steps=1, learning_rate=0.01, weight_decay=0.5)).groups
+    assert group.weight_decay == 0.5 and len(group.parameters) == len(list(model.parameters()))
 
 
 def test_gradients_are_not_clipped_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
-    original_step = torch.optim.Adam.step
+    original_step = Adam.step
 
-    def step(self: torch.optim.Adam, *arguments: object) -> object:
-        norms.append(math.hypot(*(p.grad.norm().item() for group in self.param_groups for p in group["params"])))
-        return original_step(self, *arguments)
+    def step(self: Adam, factor: float = 1.0) -> None:
+        norms.append(math.hypot(*(p.grad.norm().item() for group in self.groups for p in group.parameters)))
+        original_step(self, factor)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(Adam, "step", step)
     train(Scripted(2.0), Scores(scale=1e3), tiny_case(steps=1, clip=0))  # type: ignore[arg-type]
     assert norms == pytest.approx([4000], rel=1e-6)  # the gradient of scale * weight² at 2 is 4 * scale
 
