@@ -12,7 +12,7 @@ from bench.against.measure import measure_in_turns
 from bench.against.planned import Settings, selected_cases
 from bench.against.version import found_version, revisions_between
 from bench.commands.compare import compare_stored
-from bench.commands.fail_on import parse_fail_on
+from bench.commands.comparison_options import parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
 from bench.commands.run import RunOptions, new_request
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError

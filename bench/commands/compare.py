@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands.benchmark_files import benchmark_sides, compare_files
-from bench.commands.comparison_options import parse_allow, parse_renames
-from bench.commands.fail_on import FailureCriterion, parse_fail_on
+from bench.commands.comparison_options import FailureCriterion, parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import (
     console_beside,
     format_by_ending,

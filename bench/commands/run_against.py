@@ -10,8 +10,7 @@ from rich.console import Console
 
 from bench.against.planned import Settings
 from bench.commands.compare import CheckFiles, compare_stored, report_check
-from bench.commands.comparison_options import parse_allow, parse_renames
-from bench.commands.fail_on import parse_fail_on
+from bench.commands.comparison_options import parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError
