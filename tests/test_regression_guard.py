@@ -12,16 +12,21 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from bench.executors.jobs import TrainJob
+from bench.executors.training_job import run_training_job
 from bench.machine.provenance import HOME
 from bench.plans.grid import cases
 from bench.plans.plan import load
-from results import Store
+from results import Case, Store
+from results.comparison import compare
 from tests.bench.against.inline_version import Versions, versions
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.tiny import write_plan
+from tests.results.planted import run_of
 
 __all__ = ["carousel", "versions"]
 
@@ -110,6 +115,42 @@ def test_plans_are_valid(name: str, trains: bool) -> None:
     assert {case.protocol.optimizer != "none" for case in cases(plan)} == {trains}
     assert ("accuracy" in plan.measure) is trains
     assert name in {word for command in commands_of_readme() for word in command.split()}
+
+
+def guard_cases() -> list[Case]:
+    return [case for case in cases(load(str(EXAMPLE / "guard.toml"))) if case.is_reported]
+
+
+@pytest.mark.parametrize("arch", ["lstm", "rnn"])
+def test_the_models_of_the_guard_learn_so_that_their_scores_can_fall(arch: str) -> None:
+    case = next(case for case in guard_cases() if case.arch.startswith(arch))
+    record = run_training_job(TrainJob(case=case), lambda *_: None).record
+    (reference,) = record.reference_scores
+    (score,) = record.of("accuracy")[0].samples
+    assert reference.memoryless_score == 0.75
+    assert score > 0.9
+    (file, _) = run_of([case], 1)
+    assert compare((file, [record]), (file, [record])).at_floor == ()
+
+
+@pytest.mark.parametrize(("loss", "code"), [(0.0, 0), (0.05, 1)])
+def test_the_guard_sees_a_loss_of_score_of_one_architecture(
+    carousel: Carousel, tmp_path: Path, loss: float, code: int
+) -> None:
+    """The scores vary by 0.01 over the seeds, as those of the trained models do."""
+
+    def run(draw: int, loss: float) -> str:
+        def scored(case: Case, generator: np.random.Generator) -> float:
+            return 0.94 + 0.01 * generator.standard_normal() - (loss if case.arch.startswith("lstm") else 0.0)
+
+        file, records = run_of(guard_cases(), draw, scored=scored)
+        stored = Store(tmp_path / "runs").create(file)
+        for record in records:
+            stored.write(record)
+        return file.id
+
+    command = ("check", run(1, 0.0), run(2, loss), "--fail-on", "accuracy:-0.02", "--store", "runs")
+    assert carousel(*command).code == code
 
 
 def test_a_slower_change_fails_with_a_summary(carousel: Carousel, versions: Versions, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Requests and replies are lines of JSON, on standard input and standard output. T
 schema version. The requests are
 
     {"do": "describe", "plan": …, "device": …, "plugins": …}        the cases of a plan, and the environment
-    {"do": "run", "jobs": …, "workers": …, "timeout": …, …}         one reply per event and per result, then "done"
+    {"do": "run", "run": …, "jobs": …, "workers": …, …}             one reply per event and per result, then "done"
 
 A reply `{"error": …}` says in one line why a request failed. The driver ends when its standard input is closed.
 """
@@ -38,6 +38,8 @@ from bench.plugins.loader import Plugin
 from results import Case, Measurement, ProbeRun, Record, Span
 
 STANDARD_INPUT, STANDARD_OUTPUT, STANDARD_ERROR = 0, 1, 2
+RUN_VARIABLE = "CAROUSEL_RUN"
+"""Environment variable with the id of the run, as in `bench.machine.lock`, which older versions lack."""
 SCHEMA: int = Record.model_fields["schema_version"].default
 """The schema version of this version's records."""
 Document = dict[str, Any]
@@ -193,11 +195,12 @@ class _Replies:
     def job_progressed(self, event: JobProgress) -> None:
         self.send({"event": "progressed", "progressed": asdict(event)})
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
-        self.send({"event": "waiting", "worker": worker, "work": work})
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
+        self.send({"event": "waiting", "worker": worker, "work": work, "runs": runs})
 
 
 def _run(request: Document, replies: _Replies) -> None:
+    os.environ[RUN_VARIABLE] = request["run"]  # so that other runs can name it
     jobs = [job_of(document) for document in request["jobs"]]
     with LocalExecutor(request["workers"], memory_bytes=request["memory_bytes"], code=_code()) as executor:
         results = executor.run(jobs, timeout=request["timeout"], fresh=request["fresh"], events=replies)

@@ -11,51 +11,34 @@ Each version fills a run of its own. The two runs name each other, and `check` j
 from __future__ import annotations
 
 import contextlib
-import difflib
-import fnmatch
-import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from bench.against.version import THIS, Version, given_version
-from bench.against.version_process import Description, VersionProcess
-from bench.errors import NotComparable, NothingSelected
+from bench.against.interrupted import Interrupted, find_interrupted, whole_rounds
+from bench.against.planned import (
+    SIDES,
+    Planned,
+    Settings,
+    common_keys,
+    planned_versions,
+    print_planned,
+    run_files,
+)
+from bench.against.version_process import VersionProcess
 from bench.progress.display import Progress
+from bench.progress.estimates import DurationEstimator
 from bench.progress.eta import TIMING, EtaEstimator
 from bench.runner.execution import Execution, check_run_exists
 from bench.runner.pending import Pending, TimingGroup
 from bench.runner.request import Request
-from bench.runner.resume import new_run_file, now, run_lock
-from bench.runner.run import counted_cases, duration_estimator
-from reports.format import print_lines
-from results import Case, Run, RunFile, Side, Store, Turns
-from results.comparison import COMPARED_AS, LOOKS, Comparison, Thresholds, compare, run_differences
-
-SIDES: tuple[Side, Side] = ("base", "new")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How two versions are measured in turns."""
-
-    base: str | Version
-    """The base: a Python, a folder or a git revision."""
-    new: Version = THIS
-    """The version that is checked."""
-    cases: str | None = None
-    """Pattern of the cases to measure, as `selected_cases` reads it; None for all."""
-    pairs: int
-    """Largest number of pairs of processes; one of `LOOKS`."""
-    time_limit: float | None = None
-    """Seconds after which no new pair of processes starts; None for no limit."""
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    metrics: frozenset[str] = frozenset(COMPARED_AS)
-    """Metrics that must be decided. Others are measured as long as these need more pairs."""
-    allow: frozenset[str] = frozenset()
-    """Fields in which the two versions may differ."""
+from bench.runner.resume import now, run_lock
+from bench.runner.run import duration_estimator
+from reports.format import plural, print_lines
+from results import Record, Run, RunFile, Store
+from results.comparison import LOOKS, Comparison, compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +47,8 @@ class _Side:
 
     executor: VersionProcess
     execution: Execution
+    common_keys: Mapping[str, str]
+    """Keys of the cases under names that both versions share, by their own keys."""
 
     @property
     def pending(self) -> Pending:
@@ -76,38 +61,47 @@ class _Side:
 
 def describe_in_turns(request: Request, settings: Settings, console: Console) -> None:
     """Print what `measure_in_turns` would measure, and measure nothing. Raises `UsageError` as it does."""
-    with _versions(request, settings, console) as (executors, described):
-        _files(request, settings, executors, described)
-        _print_plan(request, settings, executors, described, console)
+    with planned_versions(request, settings, console) as planned:
+        run_files(request, settings, planned)
+        print_planned(request, settings, planned, console)
 
 
 def measure_in_turns(request: Request, settings: Settings, console: Console, *, quiet: bool) -> tuple[Run, Run]:
     """Measure a plan with the base and with the new version in turns, and return the two finished runs, base first.
 
-    If `quiet` is true, print only warnings and long waits. Ctrl-C leaves both runs as they are, and says so.
+    Two unfinished runs of the same request are resumed after their last whole round of pairs. If `quiet` is true, print
+    only warnings and long waits. Ctrl-C leaves both runs as they are, and says so.
 
     Raises `UsageError` if the base is no version, cannot run the plan or cannot be compared with the new version. Then
     nothing has been measured or stored. Raises `StoreError` if the store cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        executors, described = stack.enter_context(_versions(request, settings, console))
-        files = _files(request, settings, executors, described)
+        planned = stack.enter_context(planned_versions(request, settings, console))
+        files = run_files(request, settings, planned)
         if not quiet:
-            _print_plan(request, settings, executors, described, console)
-        estimator, store = duration_estimator(request.store), Store(request.store)
-        sides = []
-        for executor, file in zip(executors, files, strict=True):
-            run = store.create(file)
+            print_planned(request, settings, planned, console)
+        store = Store(request.store)
+        resumed = find_interrupted(request, files)
+        if isinstance(resumed, str) and not quiet:
+            print_lines([resumed], console, style="yellow")
+        estimator = duration_estimator(request.store)
+        runs = resumed if isinstance(resumed, tuple) else [store.create(file) for file in files]
+        for run in runs:
             stack.enter_context(run_lock(run))
-            pending = Pending(file, {}, estimator)
-            sides.append(_Side(executor=executor, execution=Execution(request, run, pending)))
+        interrupted = whole_rounds(resumed) if isinstance(resumed, tuple) else None
+        if interrupted is not None and not quiet:
+            base, new = runs
+            after = plural(interrupted.pairs, "pair")
+            print_lines([f"resuming runs {base.id} and {new.id} after {after} of each undecided case"], console)
+        sides = _sides(request, planned, runs, files, interrupted, estimator)
         expected = [side.pending.expected_seconds for side in sides]
-        eta = EtaEstimator({kind: sum(each[kind] for each in expected) for kind in expected[0]}, request.workers)
+        kinds = dict.fromkeys(kind for of_side in expected for kind in of_side)
+        eta = EtaEstimator({kind: sum(each.get(kind, 0.0) for each in expected) for kind in kinds}, request.workers)
         progress = stack.enter_context(
             Progress(console, eta, estimator.job_seconds, training_share=estimator.training_share, quiet=quiet)
         )
         try:
-            _measure(sides, settings, progress)
+            _measure(sides, settings, progress, interrupted)
         except KeyboardInterrupt:
             progress.__exit__(None, None, None)
             _print_interrupted(sides, console)
@@ -116,98 +110,63 @@ def measure_in_turns(request: Request, settings: Settings, console: Console, *, 
     return base, new
 
 
-@contextlib.contextmanager
-def _versions(
-    request: Request, settings: Settings, console: Console
-) -> Iterator[tuple[list[VersionProcess], list[Description]]]:
-    """Start both versions, and yield their executors and what the plan is in each of them, base first."""
-    with contextlib.ExitStack() as stack:
-        base = stack.enter_context(given_version(settings.base))
-        if base.note is not None:
-            print_lines([base.note], console, style="yellow")
-        executors = [
-            stack.enter_context(VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes))
-            for version in (base, settings.new)
-        ]
-        described = [each.describe(request.plan, device=request.device, plugins=request.plugins) for each in executors]
-        if settings.cases is not None:
-            described = [replace(each, cases=selected_cases(each.cases, settings.cases)) for each in described]
-        yield executors, described
+def _sides(
+    request: Request,
+    planned: Sequence[Planned],
+    runs: Sequence[Run],
+    files: Sequence[RunFile],
+    interrupted: Interrupted | None,
+    estimator: DurationEstimator,
+) -> list[_Side]:
+    """Return both sides, base first, with what they have measured so far.
 
-
-def selected_cases(cases: Sequence[Case], pattern: str) -> tuple[Case, ...]:
-    """Return the cases whose name matches a glob: `lstm`, `lstm on first_last*`, `lstm on first_last at 32`.
-
-    Raises `NothingSelected` if there are none.
+    Args:
+        request: what to measure.
+        planned: the two versions.
+        runs: their runs.
+        files: the `run.json` of new runs.
+        interrupted: the runs that are resumed; None for new runs.
+        estimator: estimates the duration of jobs.
     """
-    names = {
-        case.key: (case.arch, f"{case.arch} on {case.task}", f"{case.arch} on {case.task} at {case.length}")
-        for case in cases
-    }
-    found = tuple(case for case in cases if any(fnmatch.fnmatchcase(name, pattern) for name in names[case.key]))
-    if not found:
-        known = list(dict.fromkeys(name[-1] for name in names.values()))
-        close = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
-        raise NothingSelected(f"--case {pattern} matches no case of the plan; its names are like {close[0]!r}")
-    return found
+    files = files if interrupted is None else interrupted.files
+    records: Sequence[Mapping[str, Record]] = ({}, {}) if interrupted is None else interrupted.records
+    sides = []
+    for version, run, file, of_run in zip(planned, runs, files, records, strict=True):
+        version.executor.run_id = files[1].id  # of both sides, so that other runs see one run
+        pending = Pending(file, of_run, estimator)
+        execution = Execution(replace(request, plugins=version.plugins), run, pending)
+        sides.append(_Side(executor=version.executor, execution=execution, common_keys=common_keys(file, files)))
+    return sides
 
 
-def _files(
-    request: Request, settings: Settings, executors: Sequence[VersionProcess], described: Sequence[Description]
-) -> list[RunFile]:
-    """Return the `run.json` of both runs, base first. Raises `NotComparable` if no case can be compared."""
-    request = replace(request, repeat=settings.pairs)
-    orders = random.SystemRandom().choices((True, False), k=settings.pairs // 2)
-    new_first = tuple(order for first in orders for order in (first, not first))
-    files = [new_run_file(request, each.environment) for each in described]
-    files = [
-        file.model_copy(
-            update={
-                "cases": each.cases,
-                "code": each.code,
-                "commit": each.commit,
-                "modified": each.modified,
-                "turns": Turns(side=side, other=other.id, new_first=new_first),
-            }
-        )
-        for file, each, side, other in zip(files, described, SIDES, reversed(files), strict=True)
-    ]
-    base, new = (executor.version.name for executor in executors)
-    forbidding = [each for each in run_differences(*files).forbidding if each.field not in settings.allow]
-    if forbidding:
-        fields = ",".join(each.field for each in forbidding)
-        raise NotComparable(
-            f"{base} cannot be compared with {new}: {'; '.join(map(str, forbidding))}; to compare them all the same, "
-            f"add --allow {fields}"
-        )
-    if not {case.key for case in files[0].cases} & {case.key for case in files[1].cases}:
-        raise NotComparable(
-            f"{base} and {new} have no case in common ({_difference_of_cases(*files)}); choose a base with the same "
-            "cases"
-        )
-    return files
+def _measure(
+    sides: Sequence[_Side], settings: Settings, progress: Progress, interrupted: Interrupted | None = None
+) -> None:
+    """Train all cases on both sides, then time them in pairs.
 
-
-def _difference_of_cases(base: RunFile, new: RunFile) -> str:
-    """Return the fields in which the first cases of two runs differ."""
-    before, after = (file.cases[0].model_dump(mode="json") for file in (base, new))
-    return "; ".join(f"{name}: {before[name]} → {after[name]}" for name in after if before[name] != after[name])
-
-
-def _measure(sides: Sequence[_Side], settings: Settings, progress: Progress) -> None:
-    """Train all cases on both sides, then time them in pairs."""
+    Args:
+        sides: the two versions, base first.
+        settings: how they are measured.
+        progress: displays the progress.
+        interrupted: the runs that are resumed; None for new runs.
+    """
     began = time.monotonic()
     for side, name in zip(sides, SIDES, strict=True):
         side.execution.train(side.executor, progress, side=f" ({name})")
     base, new = sides
     turns = new.pending.file.turns
     assert turns is not None
-    undecided = {case.key for case in base.pending.file.cases} & {case.key for case in new.pending.file.cases}
-    for pair, new_first in enumerate(turns.new_first):
+    undecided = set(base.common_keys.values()) & set(new.common_keys.values())
+    measured = 0 if interrupted is None else interrupted.pairs
+    if interrupted is not None and measured in LOOKS:
+        undecided &= _undecided(sides, settings)
+    elif interrupted is not None and measured > LOOKS[0]:
+        undecided &= interrupted.undecided_between_looks()
+    for pair, new_first in list(enumerate(turns.new_first))[measured:]:
         groups = _groups(sides, pair, undecided)
         if not groups:
             return
-        cases = sum(len(group.cases) for group in groups)
+        cases = sum(len(of_base.cases) for of_base, _ in groups)
         seconds = [side.pending.timing_seconds for side in sides]
         progress.set_remaining(TIMING, sum(seconds) * cases / max(1, len(base.pending.untimed)))
         progress.start_phase(f"pair {pair + 1} of at most {settings.pairs}, {cases} cases undecided", 2 * cases)
@@ -215,31 +174,35 @@ def _measure(sides: Sequence[_Side], settings: Settings, progress: Progress) -> 
             if settings.time_limit is not None and time.monotonic() - began > settings.time_limit:
                 progress.report(f"the time limit is reached after {pair} pairs")
                 return
-            for side in reversed(sides) if new_first else sides:
-                side.execution.time(side.executor, progress, [group])
+            in_order = list(zip(sides, group, strict=True))
+            for side, of_side in reversed(in_order) if new_first else in_order:
+                side.execution.time(side.executor, progress, [of_side])
         if pair + 1 in LOOKS:
             undecided &= _undecided(sides, settings)
 
 
-def _groups(sides: Sequence[_Side], pair: int, undecided: set[str]) -> list[TimingGroup]:
-    """Return the groups of undecided cases that both versions have trained, and that are due for a pair."""
+def _groups(sides: Sequence[_Side], pair: int, undecided: set[str]) -> list[tuple[TimingGroup, TimingGroup]]:
+    """Return the groups of undecided cases that both versions have trained, and that are due for a pair.
+
+    Each entry has the same cases of the base and of the new version, which may have other names.
+    """
+    groups = [[group for group in side.pending.timing_groups if group.repetition == pair] for side in sides]
     due = [
-        {
-            case.key: (group, case)
-            for group in side.pending.timing_groups
-            if group.repetition == pair
-            for case in group.cases
-        }
-        for side in sides
+        {side.common_keys[case.key]: case for group in of_side for case in group.cases}
+        for side, of_side in zip(sides, groups, strict=True)
     ]
     keys = undecided & due[0].keys() & due[1].keys()
-    groups = [group for group in sides[0].pending.timing_groups if group.repetition == pair]
-    kept = [replace(group, cases=tuple(case for case in group.cases if case.key in keys)) for group in groups]
-    return [group for group in kept if group.cases]
+    of_both = []
+    for group in groups[0]:
+        kept = [key for case in group.cases if (key := sides[0].common_keys[case.key]) in keys]
+        if kept:
+            base, new = (replace(group, cases=tuple(of_side[key] for key in kept)) for of_side in due)
+            of_both.append((base, new))
+    return of_both
 
 
 def _undecided(sides: Sequence[_Side], settings: Settings) -> set[str]:
-    """Return the keys of the cases that need more pairs."""
+    """Return the common keys of the cases that need more pairs."""
     comparison = compare_sides(sides, settings)
     return {key for key, metric in comparison.unsettled if metric in settings.metrics}
 
@@ -260,29 +223,10 @@ def _finish(side: _Side, store: Store) -> Run:
     return side.run
 
 
-def _print_plan(
-    request: Request,
-    settings: Settings,
-    executors: Sequence[VersionProcess],
-    described: Sequence[Description],
-    console: Console,
-) -> None:
-    lines = [
-        f"{request.plan_name}: {counted_cases(described[1].cases)} of {executors[1].version.name} in turns with "
-        f"{executors[0].version.name}, at most {settings.pairs} pairs of processes"
-    ]
-    base = described[0]
-    if base.code == described[1].code:
-        lines.append("both versions have the same code: only noise can differ, unless their environments do")
-    if base.modified:
-        lines.append(f"{executors[0].version.name} differs from its commit; it is measured as it is")
-    print_lines(lines, console)
-
-
 def _print_interrupted(sides: Sequence[_Side], console: Console) -> None:
     base, new = sides
     line = (
-        f"stopped: what was measured is stored, and `carousel check {base.run.id} {new.run.id}` judges it; runs in "
-        "turns cannot be resumed, so the same command starts anew"
+        f"stopped: what was measured is stored, and `carousel check {base.run.id} {new.run.id}` judges it; rerun "
+        "the same command to resume"
     )
     print_lines([line], console)

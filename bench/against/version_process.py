@@ -55,6 +55,8 @@ class VersionProcess:
             memory_bytes: resident memory at which a worker process is ended; None for no limit.
         """
         self.version, self.workers, self._memory_bytes = version, workers, memory_bytes
+        self.run_id = ""
+        """Id of the run whose turns the version takes, the same for both versions; empty before the first job."""
 
     def __enter__(self) -> Self:
         """Start the driver. Raises `UsageError` if it cannot run, or if it writes another schema version."""
@@ -126,7 +128,7 @@ class VersionProcess:
         """
         sent = list(jobs)
         by_keys = {tuple(case.key for case in job.cases): job for job in sent}
-        request = {"do": "run", "workers": self.workers, "memory_bytes": self._memory_bytes}
+        request = {"do": "run", "run": self.run_id, "workers": self.workers, "memory_bytes": self._memory_bytes}
         self._send(request | {"timeout": timeout, "fresh": fresh, "jobs": [driver.job_document(job) for job in sent]})
         while not (reply := self._reply()).get("done"):
             if "result" in reply:
@@ -139,7 +141,7 @@ class VersionProcess:
             elif reply["event"] == "progressed":
                 events.job_progressed(JobProgress(**reply["progressed"]))
             else:
-                events.waiting_for_machine(reply["worker"], reply["work"])
+                events.waiting_for_machine(reply["worker"], reply["work"], tuple(reply["runs"]))
 
     def _send(self, request: Mapping[str, object]) -> None:
         assert self._process.stdin is not None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, RenameOption, StoreOption
 
 
 def bisect(
@@ -55,6 +55,7 @@ def bisect(
         ),
     ] = None,
     allow: AllowOption = None,
+    rename: RenameOption = None,
     store: StoreOption = DEFAULT_STORE,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the progress of each measurement.")] = False,
     plugin_files: PluginOption = None,
@@ -65,7 +66,8 @@ def bisect(
     Each step checks out one commit between GOOD and BAD into a temporary folder, and measures it in turns with GOOD, as
     carousel run --against does. A commit is bad if a metric of --fail-on regressed. A commit that cannot be measured or
     judged is passed over, and one beside it is measured instead. Only commits that change Carousel's packages count,
-    and a merge counts as one commit.
+    and a merge counts as one commit. A plugin in the checkout is measured in the state of each commit; any other plugin
+    is the same for all.
 
     The exit code is 0 if the first bad commit is found, and 3 if several commits remain. It is 5 if BAD has not
     regressed from GOOD, and 2 if a revision or an option is wrong.
@@ -83,6 +85,8 @@ def bisect(
         quiet=not verbose,
         plugin_files=plugin_files or [],
         as_json=as_json,
-        against=AgainstOptions(base=good, pairs=pairs, time_limit=time_limit, fail_on=fail_on, allow=allow),
+        against=AgainstOptions(
+            base=good, pairs=pairs, time_limit=time_limit, fail_on=fail_on, allow=allow, rename=rename or []
+        ),
     )
     raise typer.Exit(bisect_revisions(good, bad, options, case=case, arguments=sys.argv[1:]))

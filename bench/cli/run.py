@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, StoreOption
+from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, RenameOption, StoreOption
 
 PATTERN_HELP = "A name or a glob; +NAME adds to the plan, !NAME excludes; repeatable."
 
@@ -168,6 +168,7 @@ def run(
         typer.Option(metavar="FILE", help="With --against: write a summary as Markdown; - is standard output."),
     ] = None,
     allow: AllowOption = None,
+    rename: RenameOption = None,
     store: StoreOption = DEFAULT_STORE,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Start a new run instead of resuming.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cases that would run, and exit.")] = False,
@@ -183,7 +184,10 @@ def run(
     interrupted run.
 
     With --against, fresh processes of this version and of a base time the cases in turns, until each timing is decided
-    or a limit is reached. Both runs are stored. The output and the exit code are those of carousel check BASE NEW.
+    or a limit is reached. Both runs are stored. The output and the exit code are those of carousel check BASE NEW. If
+    BASE has a plugin file of its own, at the same place in its checkout, it uses that file. Other plugins are the same
+    in both versions. A version that knows a name of the plan only by an older one, given by --rename or the plan, is
+    asked for that.
     """
     from bench.commands.compare import CheckFiles
     from bench.commands.run import RunOptions, run_plan
@@ -224,6 +228,7 @@ def run(
             time_limit=time_limit,
             fail_on=fail_on,
             allow=allow,
+            rename=rename or [],
             strict=strict,
             files=CheckFiles(junit=junit, summary=summary),
         ),

@@ -8,9 +8,11 @@ from typing import Literal
 
 from rich.console import Console
 
-from bench.against.measure import Settings, measure_in_turns, selected_cases
+from bench.against.measure import measure_in_turns
+from bench.against.planned import Settings, selected_cases
 from bench.against.version import found_version, revisions_between
-from bench.commands.compare import compare_stored, parse_fail_on
+from bench.commands.compare import compare_stored
+from bench.commands.comparison_options import parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
 from bench.commands.run import RunOptions, new_request
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError
@@ -82,7 +84,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
         raise UsageError(f"no commit from {good} to {bad} changes Carousel's packages, so none can be the cause")
     console = new_console(stderr=options.as_json)
     against = replace(options.against, base=good)
-    settings = against.settings(repeat=options.repeat, scheduler=options.scheduler)
+    settings = against.settings(repeat=options.repeat, scheduler=options.scheduler, plugin_files=options.plugin_files)
     assert settings is not None
     steps: list[dict[str, str]] = []
     with only_documents_on_standard_output(options.as_json), found_version(good) as base:
@@ -105,7 +107,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
         try:
             suspects = search(len(commits), judge)
         except KeyboardInterrupt:
-            print_lines(["stopped: the runs of the measured commits are stored; the same command starts anew"], console)
+            print_lines(["stopped: the runs of the measured commits are stored; the same command starts the search anew"], console)
             return INTERRUPTED
     found = [] if suspects is None else commits[suspects.first : suspects.last + 1]
     code = _exit_code(suspects, steps)
@@ -127,7 +129,12 @@ def _judge(
             named = replace(version, name=f"commit {commit[:SHORT]}")
             base, new = measure_in_turns(request, replace(settings, new=named), console, quiet=options.quiet)
         comparison = compare_stored(
-            options.store, base.id, new.id, thresholds=criterion.thresholds, allow=options.against.allow
+            options.store,
+            base.id,
+            new.id,
+            thresholds=criterion.thresholds,
+            allow=options.against.allow,
+            rename=options.against.rename,
         )
     except UsageError as error:
         return "unknown", str(error)

@@ -13,12 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands.benchmark_files import benchmark_sides, compare_files
-from bench.commands.comparison_options import parse_allow, parse_renames
+from bench.commands.comparison_options import FailureCriterion, parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import (
     console_beside,
     format_by_ending,
     print_json,
-    print_lines,
     require_distinct,
     write_outputs,
 )
@@ -33,7 +32,7 @@ from reports.export import (
 )
 from reports.text import change_of, differences_in_words, headline, missing_text, name_of, witness_of
 from results import is_standard_output
-from results.comparison import COMPARED_AS, METRIC_FAMILIES, Comparison, Row, Thresholds, compare
+from results.comparison import Comparison, Row, Thresholds, compare
 from results.store import reading_many
 
 MAX_SUMMARY = 60_000
@@ -45,22 +44,6 @@ WRITERS: dict[str, Callable[[Comparison], str]] = {
     "csv": comparison_as_csv,
     "latex": comparison_as_latex,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureCriterion:
-    """The metrics that can fail a check, and the smallest effect that counts for each metric."""
-
-    thresholds: Thresholds
-    metrics: frozenset[str]
-
-    def failing(self, comparison: Comparison) -> list[Row]:
-        """Return the rows that fail the check: those of `metrics` that regressed."""
-        return [row for row in self.selected(comparison) if row.verdict == "regressed"]
-
-    def selected(self, comparison: Comparison) -> list[Row]:
-        """Return the rows of `metrics`."""
-        return [row for row in comparison.rows if row.metric in self.metrics]
 
 
 def compare_runs(
@@ -160,56 +143,38 @@ def report_check(
 ) -> int:
     """Print the verdict of a comparison, write the files, and return the exit code, as `check_run` does."""
     console = console_beside(files.by_option(), as_json=as_json)
-    failing = criterion.failing(comparison)
     code = exit_code(comparison, criterion, strict=strict)
     try:
-        print_check(comparison, failing, code, console=console, as_json=as_json)
+        print_check(comparison, criterion, code, console=console, as_json=as_json)
     finally:  # also if standard output cannot be written
         contents = {
             "--junit": lambda: junit_xml(comparison, criterion, strict=strict),
-            "--summary": lambda: markdown_summary(comparison, code).encode(),
+            "--summary": lambda: markdown_summary(comparison, criterion, code).encode(),
         }
         write_outputs(files.by_option(), contents)
     return code
 
 
-def print_check(comparison: Comparison, failing: Sequence[Row], code: int, *, console: Console, as_json: bool) -> None:
+def print_check(
+    comparison: Comparison, criterion: FailureCriterion, code: int, *, console: Console, as_json: bool
+) -> None:
     """Print the verdict and the comparison, or one JSON document.
 
     Args:
         comparison: The comparison of the base and the new run.
-        failing: Rows that fail the check.
+        criterion: The metrics that can fail the check.
         code: Exit code of the check.
         console: Console for the verdict and the table.
         as_json: Whether to print one JSON document on standard output instead.
     """
     if as_json:
-        document = {"passed": code == OK, "exit_code": code, "failing": [name_of(row) for row in failing]}
+        failing = [name_of(row) for row in criterion.failing(comparison)]
+        unjudged = [name_of(row) for row in criterion.unjudged(comparison) if row.verdict == "regressed"]
+        document = {"passed": code == OK, "exit_code": code, "failing": failing, "regressed_but_not_judged": unjudged}
         print_json(document | comparison_as_document(comparison))
     else:
-        print_lines([verdict_line(comparison, code)], console)
-        render_comparison(comparison, console=console)
-
-
-def parse_fail_on(text: str | None) -> FailureCriterion:
-    """Parse a value such as `accuracy:-0.02,streaming:10%`. Raises `UsageError` if the value is invalid.
-
-    Metrics that `text` does not name are shown but never fail a check. If `text` is None, every metric can fail the
-    check.
-    """
-    if text is None:
-        return FailureCriterion(thresholds=Thresholds(), metrics=frozenset(COMPARED_AS))
-    by_metric: dict[str, float] = {}
-    metrics: set[str] = set()
-    for part in text.split(","):
-        name, colon, effect = (piece.strip() for piece in part.partition(":"))
-        if name not in METRIC_FAMILIES:
-            raise UsageError(f"--fail-on: unknown metric {name!r}; choose from {', '.join(METRIC_FAMILIES)}")
-        for metric in METRIC_FAMILIES[name]:
-            metrics.add(metric)
-            if colon:
-                by_metric[metric] = _threshold(name, effect, COMPARED_AS[metric])
-    return FailureCriterion(thresholds=Thresholds(by_metric=by_metric), metrics=frozenset(metrics))
+        head = [verdict_line(comparison, criterion, code), *criterion.unjudged_in_words(comparison)]
+        render_comparison(comparison, head=head, console=console)
 
 
 def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> int:
@@ -235,8 +200,8 @@ def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bo
     return REGRESSED if strict and "inconclusive" in verdicts else OK
 
 
-def verdict_line(comparison: Comparison, code: int) -> str:
-    """Return the first line that `carousel check` prints: the verdict for `code` and the count of each result."""
+def verdict_line(comparison: Comparison, criterion: FailureCriterion, code: int) -> str:
+    """Return the first line that `carousel check` prints: the verdict for `code`, and the counts of judged results."""
     verdicts = {
         OK: "passed",
         REGRESSED: "failed",
@@ -244,12 +209,13 @@ def verdict_line(comparison: Comparison, code: int) -> str:
         NOT_COMPARABLE: "not comparable",
         NOTHING_SELECTED: "nothing to compare: the two sides have no result in common that counts",
     }
-    return f"{verdicts[code]}: {headline(comparison)}"
+    return f"{verdicts[code]}: {headline(criterion.judged(comparison))}"
 
 
-def markdown_summary(comparison: Comparison, code: int) -> str:
+def markdown_summary(comparison: Comparison, criterion: FailureCriterion, code: int) -> str:
     """Return a summary in Markdown, short enough for a pull-request comment. `code` is the exit code of the check."""
-    table = comparison_as_markdown(comparison, longest=MAX_SUMMARY)
+    head = [headline(criterion.judged(comparison)), *criterion.unjudged_in_words(comparison)]
+    table = comparison_as_markdown(comparison, head=head, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
@@ -321,23 +287,6 @@ def compare_stored(
             unusable=(before.unusable, after.unusable),
             renamed=names,
         )
-
-
-def _threshold(name: str, text: str, kind: str) -> float:
-    is_percentage = text.endswith("%")
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        raise UsageError(
-            f"--fail-on: the effect of {name} must be a number, as in accuracy:-0.02 or streaming:10%, not {text!r}"
-        ) from None
-    if kind == "score":
-        if is_percentage or not -1 <= value <= 1 or text.startswith("+"):
-            raise UsageError(f"--fail-on: the effect of {name} must be a loss of score, such as -0.02, not {text!r}")
-        return abs(value)
-    if not is_percentage or not 0 <= value <= 10_000:
-        raise UsageError(f"--fail-on: the effect of {name} must be an increase in percent, such as 10%, not {text!r}")
-    return value / 100
 
 
 def _group(row: Row) -> str:

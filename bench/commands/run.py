@@ -121,7 +121,12 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     Raises `UsageError` if the options are invalid. In this case, nothing is executed. Errors of `describe`,
     `execute` and `finish_run` are passed on.
     """
-    in_turns = options.against.settings(repeat=options.repeat, scheduler=options.scheduler, as_json=options.as_json)
+    in_turns = options.against.settings(
+        repeat=options.repeat,
+        scheduler=options.scheduler,
+        as_json=options.as_json,
+        plugin_files=options.plugin_files,
+    )
     prints_document = options.as_json or options.against.files.use_standard_output
     with only_documents_on_standard_output(prints_document):
         console = new_console(stderr=prints_document)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.against.measure import Settings
-from bench.commands.compare import CheckFiles, compare_stored, parse_fail_on, report_check
-from bench.commands.comparison_options import parse_allow
+from bench.against.planned import Settings
+from bench.commands.compare import CheckFiles, compare_stored, report_check
+from bench.commands.comparison_options import parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError
@@ -34,22 +35,28 @@ class AgainstOptions:
     """Metrics that fail the check, as `parse_fail_on` reads them."""
     allow: str | None = None
     """Fields in which the versions may differ, separated by commas."""
+    rename: Sequence[str] = ()
+    """New names of architectures and tasks, such as `old=new`, in addition to those of the plan."""
     strict: bool = False
     """Whether inconclusive results fail the check."""
     files: CheckFiles = field(default_factory=CheckFiles)
     """Files for the results of the check."""
 
-    def settings(self, *, repeat: int, scheduler: str | None, as_json: bool = False) -> Settings | None:
+    def settings(
+        self, *, repeat: int, scheduler: str | None, as_json: bool = False, plugin_files: Sequence[Path] = ()
+    ) -> Settings | None:
         """Return the settings of a run in turns, or None without `--against`.
 
-        `repeat` and `scheduler` are the values of the options that exclude `--against`, and `as_json` is that of
-        `--json`. Raises `UsageError` if an option is invalid, or if an option needs `--against`.
+        `repeat` and `scheduler` are the values of the options that exclude `--against`. `as_json` is that of `--json`,
+        and `plugin_files` are those of `--plugin`. Raises `UsageError` if an option is invalid, or if an option needs
+        `--against`.
         """
         given = {
             "--pairs": self.pairs,
             "--time-limit": self.time_limit,
             "--fail-on": self.fail_on,
             "--allow": self.allow,
+            "--rename": self.rename or None,
             "--strict": self.strict or None,
         } | self.files.by_option()
         if self.base is None:
@@ -74,6 +81,8 @@ class AgainstOptions:
             thresholds=criterion.thresholds,
             metrics=criterion.metrics,
             allow=parse_allow(self.allow),
+            renamed=parse_renames(self.rename),
+            plugin_files=plugin_files,
         )
 
 
@@ -91,7 +100,9 @@ def check_in_turns(
         as_json: Whether to print one JSON document on standard output instead of the verdicts.
     """
     criterion = parse_fail_on(options.fail_on)
-    comparison = compare_stored(store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow)
+    comparison = compare_stored(
+        store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow, rename=options.rename
+    )
     code = report_check(comparison, criterion, options.files, strict=options.strict, as_json=as_json)
     print_lines([f"runs: base {base.id}, new {new.id}"], console)
     return code

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bench.executors.events import Events
-from bench.executors.jobs import Failure, Job, JobResult
+from bench.executors.jobs import Failure, Job, JobResult, TrainJob
 from bench.executors.worker_process import WorkerProcess
 from bench.machine.lock import Stopping, machine_lock
 from results import Span
@@ -65,7 +65,11 @@ def run_with_retries(
     """
     for tries_left in reversed(range(MAX_TRIES)):
         with machine_lock(
-            job.work, stopping=stopping, on_wait=lambda: events.waiting_for_machine(worker.name, job.work)
+            job.work,
+            run=job.run,
+            expected_seconds=job.expected_seconds if isinstance(job, TrainJob) else None,
+            stopping=stopping,
+            on_wait=lambda runs: events.waiting_for_machine(worker.name, job.work, runs),
         ):
             if job.work == "timing" and (fresh or "training" in worker.past_work):
                 worker.end()

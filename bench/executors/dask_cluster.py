@@ -302,7 +302,8 @@ class _OrderedEvents:
                 step, total_steps, score = content
                 self._events.job_progressed(JobProgress(worker=worker, step=step, total_steps=total_steps, score=score))
             case "waiting":
-                self._events.waiting_for_machine(worker, content)
+                work, runs = content
+                self._events.waiting_for_machine(worker, work, tuple(runs))
 
     def finish(self, worker: str, number: int, job: Job) -> list[Message]:
         """Note that job `number` has ended, and return the delayed events of the worker process `worker`.

@@ -160,8 +160,8 @@ class _SentEvents:
             self._last_progress = time.monotonic()
             self._send("progressed", (event.step, event.total_steps, event.score))
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
-        self._send("waiting", work)
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
+        self._send("waiting", (work, runs))
 
     def _send(self, kind: EventKind, content: Any) -> None:
         message: Message = (kind, self._dask_worker.address, self._worker, self._number, content)

@@ -44,5 +44,8 @@ class Events(Protocol):
     def job_progressed(self, event: JobProgress) -> None:
         """Handle the progress of a training job."""
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Handle a wait: `worker` waits for the machine lock, which it needs for `work`."""
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
+        """Handle a wait: `worker` waits for the machine lock, which it needs for `work`.
+
+        `runs` are the ids of the runs for which it waits; empty if they are unknown.
+        """

@@ -25,6 +25,10 @@ class TrainJob:
     device: str = "cpu"
     probes: tuple[Probe, ...] = ("accuracy",)
     plugins: tuple[Plugin, ...] = ()
+    run: str = ""
+    """Id of the run, which other runs name if they wait for it; empty if it is unknown."""
+    expected_seconds: float | None = None
+    """Expected duration with the tests; None if it is unknown."""
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -43,6 +47,8 @@ class TimeJob:
     timing: Timing
     device: str = "cpu"
     plugins: tuple[Plugin, ...] = ()
+    run: str = ""
+    """Id of the run, as for `TrainJob`."""
 
 
 Job = TrainJob | TimeJob

@@ -108,5 +108,5 @@ class _QueuedEvents:
     def job_progressed(self, event: JobProgress) -> None:
         self._messages.put(methodcaller("job_progressed", event))
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
-        self._messages.put(methodcaller("waiting_for_machine", worker, work))
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
+        self._messages.put(methodcaller("waiting_for_machine", worker, work, runs))

@@ -1,12 +1,8 @@
 """Machine-wide lock: shared by training jobs, exclusive for timing jobs.
 
-Two files in the system's temporary folder carry the lock. If a process dies, the operating system releases the file
-locks of that process.
-
-    carousel-machine.lock    shared by training jobs, exclusive for a timing job
-    carousel-turn.lock       held by one waiting job, so that no later job overtakes it
-
-Without the second file, overlapping training jobs could keep a timing job waiting forever.
+The file `carousel-machine.lock` in the system's temporary folder carries the lock. If a process dies, the operating
+system releases its file locks. The jobs that want the lock wait in a queue, which decides who goes first: see
+`job_queue.py`.
 """
 
 from __future__ import annotations
@@ -14,22 +10,32 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
+
+from bench.machine.job_queue import Entry, Place, Work
 
 try:
     import fcntl
 except ImportError:  # Windows has no shared file locks, so users must not start two runs at the same time there
     fcntl = None  # type: ignore[assignment]
 
-Work = Literal["training", "timing"]
-POLL_SECONDS = 0.02
+__all__ = ["Stopped", "Stopping", "Work", "lock_folder", "machine_lock", "reason_unlocked"]
+
+POLL_SECONDS = 0.05
 FIRST_REPORT_SECONDS, REPORT_SECONDS = 0.5, 5.0
 """Waiting time before the first report, and between later reports. Workers of one run often wait briefly for each
 other, so shorter waits are not reported."""
-MACHINE, TURN = "carousel-machine.lock", "carousel-turn.lock"
+MACHINE = "carousel-machine.lock"
+RUN_VARIABLE = "CAROUSEL_RUN"
+"""Environment variable with the id of the run, for a process whose jobs all belong to one run."""
+
+_kept: dict[str, Place] = {}
+"""Places in the queue that this process keeps for the next timing jobs of its runs, by the id of the run."""
+_kept_lock = threading.Lock()
 
 
 class Stopping(Protocol):
@@ -44,36 +50,40 @@ class Stopped(Exception):
 
 @contextlib.contextmanager
 def machine_lock(
-    work: Work, *, stopping: Stopping | None = None, on_wait: Callable[[], None] = lambda: None
+    work: Work,
+    *,
+    run: str = "",
+    expected_seconds: float | None = None,
+    stopping: Stopping | None = None,
+    on_wait: Callable[[tuple[str, ...]], None] = lambda runs: None,
 ) -> Iterator[None]:
     """Hold the machine lock during the `with` statement. If files cannot be locked, do nothing; see `reason_unlocked`.
 
     Args:
         work: `training` shares the machine with other training jobs; `timing` has the machine to itself.
+        run: id of the job's run, which other runs that wait name. If it is empty, it is that of `RUN_VARIABLE`.
+        expected_seconds: expected duration of a training job; None if it is unknown.
         stopping: a flag that cancels the wait; None for a wait that cannot be cancelled.
-        on_wait: called every few seconds while the job waits for the lock.
+        on_wait: called every few seconds while the job waits, with the ids of the runs for which it waits.
 
     Raises:
         Stopped: if `stopping` is set before the lock is free.
     """
     with contextlib.ExitStack() as files:
-        next_report = time.monotonic() + FIRST_REPORT_SECONDS
-
-        def acquire(file: int, kind: int) -> None:
-            nonlocal next_report
-            while not _try_lock(file, kind):
+        if fcntl is not None and (machine := _open_machine(files)) is not None and _can_lock(machine):
+            run = run or os.environ.get(RUN_VARIABLE, "")
+            entry = Entry(work=work, run=run, arrived=time.monotonic(), expected_seconds=expected_seconds)
+            place = files.enter_context(_place_in_queue(entry))
+            kind = fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH
+            next_report = time.monotonic() + FIRST_REPORT_SECONDS
+            while (blocking := place.blockers()) or not _try_lock(machine, kind):
                 if time.monotonic() > next_report:
-                    on_wait()
+                    on_wait(tuple(sorted({each.run for each in blocking if each.run})))
                     next_report = time.monotonic() + REPORT_SECONDS
                 if stopping is not None and stopping.is_set():
                     raise Stopped
                 time.sleep(POLL_SECONDS)
-
-        if fcntl is not None and (opened := _open_both(files)) is not None and _can_lock(opened[0]):
-            turn, machine = opened
-            acquire(turn, fcntl.LOCK_EX)
-            acquire(machine, fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH)
-            fcntl.flock(turn, fcntl.LOCK_UN)
+            place.start()
         yield
 
 
@@ -89,13 +99,28 @@ def reason_unlocked() -> str | None:
     except OSError:
         return "there is no writable folder for temporary files"
     with contextlib.ExitStack() as files:
-        opened = _open_both(files)
-        return None if opened is not None and _can_lock(opened[0]) else f"cannot lock files in {folder}"
+        machine = _open_machine(files)
+        return None if machine is not None and _can_lock(machine) else f"cannot lock files in {folder}"
 
 
 def lock_folder() -> Path:
-    """Return the folder of the lock files. Raises `OSError` if there is no folder for temporary files."""
+    """Return the folder of the lock file. Raises `OSError` if there is no folder for temporary files."""
     return Path(tempfile.gettempdir())
+
+
+@contextlib.contextmanager
+def _place_in_queue(entry: Entry) -> Iterator[Place]:
+    """Stay in the queue during the `with` statement. The place of a timing job may be kept for the next of its run."""
+    place = Place(lock_folder(), entry)
+    with _kept_lock:
+        for run in [run for run, kept in _kept.items() if run == entry.run or kept.is_over]:
+            _kept.pop(run).leave()
+    try:
+        yield place
+    finally:
+        if place.end():
+            with _kept_lock:
+                _kept[entry.run] = place
 
 
 def _can_lock(file: int) -> bool:
@@ -116,18 +141,17 @@ def _try_lock(file: int, kind: int) -> bool:
     return True
 
 
-def _open_both(files: contextlib.ExitStack) -> tuple[int, int] | None:
-    """Open the turn file and the machine file, and return their descriptors; return None if a file cannot be opened.
+def _open_machine(files: contextlib.ExitStack) -> int | None:
+    """Open the file of the lock, and return its descriptor; return None if it cannot be opened.
 
-    Each call opens new descriptors, so that threads exclude each other. `files` closes the descriptors.
+    Each call opens a new descriptor, so that threads exclude each other. `files` closes the descriptor.
     """
     try:
-        turn, machine = (_open(lock_folder() / name) for name in (TURN, MACHINE))
+        machine = _open(lock_folder() / MACHINE)
     except OSError:
         return None
-    files.callback(os.close, turn)
     files.callback(os.close, machine)
-    return turn, machine
+    return machine
 
 
 def _open(path: Path) -> int:

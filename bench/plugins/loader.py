@@ -70,7 +70,7 @@ def load(files: Sequence[Path] = ()) -> Loaded:
         UsageError: If a file is not called NAME.py, if it cannot be read, if it imports a neighbour, or if NAME is
             already in use.
     """
-    given, declared = _read(files), list(_declared())
+    given, declared = read(files), list(_declared())
     for name in _added_or_disabled - {plugin.name for plugin in [*given, *declared]}:
         _forget(name)
     for name in {plugin.name for plugin in given} & {plugin.name for plugin in declared}:
@@ -115,7 +115,8 @@ def digests(plugins: Sequence[Plugin]) -> dict[str, str]:
     return {plugin.name: plugin.digest for plugin in plugins}
 
 
-def _read(files: Sequence[Path]) -> list[Plugin]:
+def read(files: Sequence[Path]) -> list[Plugin]:
+    """Return the plugins in files, without running them. Raises `UsageError` as `load` does."""
     plugins: dict[str, Plugin] = {}
     for file in files:
         sources = read_sources(file)

@@ -1,6 +1,7 @@
 """Display the progress of a run: a live view on a terminal, plain lines elsewhere.
 
 A quiet run displays only long waits for the machine, on standard error. A waiting run therefore does not seem to hang.
+While all jobs of a run wait for another run, its speed and its remaining time stand still.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bench.executors.jobs import Job
 from bench.machine.lock import Work
 from bench.progress.estimates import arch_name, job_kind
 from bench.progress.eta import EtaEstimator, JobKind
-from reports.format import moves_cursor, new_console, print_lines, printable
+from reports.format import moves_cursor, new_console, plural, print_lines, printable
 from results import Case
 
 PLAIN_LINE_SECONDS = 10.0
@@ -51,6 +52,8 @@ class _RunningJob:
     step: int = 0
     total_steps: int = 0
     note: str = "starting"
+    is_waiting: bool = False
+    """Whether the job waits for the machine."""
     training_share: float = 1.0
     """Share of the expected duration of the job before its tests."""
 
@@ -71,6 +74,8 @@ class _Phase:
     cases: int = 0
     done: int = 0
     started: float = 0.0
+    paused: float = 0.0
+    """Seconds in which all jobs waited for the machine."""
 
 
 @dataclass(slots=True)
@@ -84,8 +89,8 @@ class _Reported:
     """Printed messages and current waits, used to skip messages that are repeated or too frequent."""
 
     plain_line: float
-    waiting_since: dict[str, float] = field(default_factory=dict)
-    """Start time in seconds of each current wait, by message."""
+    waiting_since: dict[Work, float] = field(default_factory=dict)
+    """Start time in seconds of the current wait, by the work for which the machine is needed."""
     waits: set[str] = field(default_factory=set)
     compiling_hosts: set[str] = field(default_factory=set)
     noted_hosts: set[str] = field(default_factory=set)
@@ -123,6 +128,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._jobs: dict[str, _RunningJob] = {}
         self._scores: dict[tuple[str, str], _Scores] = {}
         self._phase = _Phase(started=clock())
+        self._paused_since: float | None = None
         self._started, self._reported = clock(), _Reported(plain_line=clock())
         self._live: Live | None = None
         if moves_cursor(console) and not quiet:  # a function is rendered at every refresh, so durations advance
@@ -160,6 +166,7 @@ class Progress(AbstractContextManager["Progress"]):
         for other in [name for name, running in self._jobs.items() if running.cases == job.cases and name != worker]:
             del self._jobs[other]
             self._eta.discard(other)
+        self._resume()
         self._jobs[worker] = _RunningJob(job.cases, self._clock(), training_share=self._training_share(job))
         self._eta.assign(worker, job_kind(job), self._expected_seconds(job))
         self._print_line()
@@ -172,7 +179,8 @@ class Progress(AbstractContextManager["Progress"]):
         """
         if (job := self._jobs.get(event.worker)) is None:
             return
-        job.started, job.note = self._clock(), ""
+        self._resume()
+        job.started, job.note, job.is_waiting = self._clock(), "", False
         self._eta.start(event.worker)
         self._reported.waiting_since.clear()
         host, seconds = event.worker.rpartition("/")[0], event.compiling_seconds
@@ -197,22 +205,25 @@ class Progress(AbstractContextManager["Progress"]):
         scores.best, scores.latest = max(scores.best, event.score), event.score
         self._print_line()
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
-        """Show that `worker` waits until another run allows `work` on its machine.
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
+        """Show that `worker` waits until other runs allow `work` on its machine, and name them if they are known.
 
-        The message is printed once per kind of work. A quiet run prints it only after `LONG_WAIT_SECONDS`.
+        A message is printed once. A quiet run prints it only after `LONG_WAIT_SECONDS`.
         """
-        other = "timing jobs" if work == "training" else "training and timing jobs"
-        message = f"waiting for another run on this machine to finish its {other}"
+        message = _waiting_for(work, runs)
         if (job := self._jobs.get(worker)) is not None:
-            job.note = message
-        waited = self._clock() - self._reported.waiting_since.setdefault(message, self._clock())
+            job.note, job.is_waiting = message, True
+            if self._paused_since is None and all(each.is_waiting for each in self._jobs.values()):
+                self._paused_since = self._clock()
+        waited = self._clock() - self._reported.waiting_since.setdefault(work, self._clock())
         if message not in self._reported.waits and (not self._quiet or waited >= LONG_WAIT_SECONDS):
             self._reported.waits.add(message)
             print_lines([message], self._errors if self._quiet else self._console)
+        self._print_line()
 
     def finish(self, worker: str) -> None:
         """Show that a worker's job has ended."""
+        self._resume()
         self._eta.finish(worker)
         self._phase.done += len(self._jobs.pop(worker).cases)
         self._print_line()
@@ -227,14 +238,25 @@ class Progress(AbstractContextManager["Progress"]):
 
     def _headline(self) -> str:
         phase, now = self._phase, self._clock()
-        running = sum(len(job.cases) for job in self._jobs.values())
-        queued = phase.cases - phase.done - running
-        elapsed = now - phase.started
+        waiting = sum(len(job.cases) for job in self._jobs.values() if job.is_waiting)
+        running = sum(len(job.cases) for job in self._jobs.values()) - waiting
+        queued = phase.cases - phase.done - running - waiting
+        paused = 0.0 if self._paused_since is None else now - self._paused_since
+        elapsed = now - phase.started - phase.paused - paused
         speed = f", {60 * phase.done / elapsed:.1f} per minute" if phase.done and elapsed > 0 else ""
+        counts = f"{running} running, {f'{waiting} waiting, ' if waiting else ''}{queued} queued{speed}"
+        left = f"about {format_duration(self._eta.remaining_seconds)} left"
         return (
-            f"{phase.name}: {phase.done} of {phase.cases} cases done, {running} running, {queued} queued{speed}; "
-            f"{format_duration(now - self._started)} elapsed, about {format_duration(self._eta.remaining_seconds)} left"
+            f"{phase.name}: {phase.done} of {phase.cases} cases done, {counts}; "
+            f"{format_duration(now - self._started)} elapsed, {left}"
+            f"{' once the machine is free' if self._paused_since is not None else ''}"
         )
+
+    def _resume(self) -> None:
+        """Note that a job runs, after a time in which all jobs may have waited for the machine."""
+        if self._paused_since is not None:
+            self._phase.paused += self._clock() - max(self._paused_since, self._phase.started)
+            self._paused_since = None
 
     def _view(self) -> Group:
         workers = Table.grid(padding=(0, 1))
@@ -251,3 +273,12 @@ class Progress(AbstractContextManager["Progress"]):
                 Text(printable(f"{arch} on {task}")), Text(f"best {score.best:.3f}, latest {score.latest:.3f}", "dim")
             )
         return Group(Text(self._headline()), workers, scores)
+
+
+def _waiting_for(work: Work, runs: tuple[str, ...]) -> str:
+    """Return which runs must finish which jobs before `work` may start."""
+    others = plural(len(runs) - 1, "other run") if len(runs) > 1 else ""
+    who = f"run {runs[0]}{f' and {others}' if others else ''}" if runs else "another run"
+    their = "their" if others else "its"
+    jobs = "timing jobs" if work == "training" else "training and timing jobs"
+    return f"waiting for {who} on this machine to finish {their} {jobs}"

@@ -143,7 +143,15 @@ class Execution:
     def _train_job(self, case: Case) -> TrainJob:
         request, probes = self.request, self.pending.file.probes
         rate = None if case.tuning is None else self.pending.chosen_rate(case)
-        return TrainJob(case=case, learning_rate=rate, device=request.device, probes=probes, plugins=request.plugins)
+        return TrainJob(
+            case=case,
+            learning_rate=rate,
+            device=request.device,
+            probes=probes,
+            plugins=request.plugins,
+            run=self.run.id,
+            expected_seconds=self.pending.estimator.training_seconds(case),
+        )
 
     def _time_job(self, group: TimingGroup) -> TimeJob:
         return TimeJob(
@@ -153,6 +161,7 @@ class Execution:
             timing=self.request.plan.timing,
             device=self.request.device,
             plugins=self.request.plugins,
+            run=self.run.id,
         )
 
 

@@ -64,7 +64,7 @@ def find_resumable_run(request: Request, file: RunFile) -> Run | None:
     if not request.resume:
         return None
     for run, other in _unfinished_runs(request):
-        if not _changes(other, file) and not _is_in_use(run):
+        if not changes(other, file) and not is_in_use(run):
             return run
     return None
 
@@ -77,8 +77,8 @@ def reason_not_resumed(request: Request, file: RunFile) -> str | None:
     """
     for run, other in _unfinished_runs(request):
         if other.plan == file.plan and other.id != file.id:
-            if changes := _changes(other, file):
-                return f"not resuming run {run.id} ({'; '.join(changes)}): starting a new run"
+            if different := changes(other, file):
+                return f"not resuming run {run.id} ({'; '.join(different)}): starting a new run"
             return None
     return None
 
@@ -116,20 +116,21 @@ def _unfinished_runs(request: Request) -> Iterator[tuple[Run, RunFile]]:
             yield run, file
 
 
-def _changes(old: RunFile, new: RunFile) -> list[str]:
+def changes(old: RunFile, new: RunFile) -> list[str]:
     """Return the differences from `old` to `new` that prevent resuming `old`, one text per difference."""
-    changes = []
+    found = []
     if (old.plan_digest, old.cases, old.probes) != (new.plan_digest, new.cases, new.probes):
-        changes.append(f"plan changed: {', '.join(_plan_changes(old, new)) or 'settings of probes, claims or names'}")
+        found.append(f"plan changed: {', '.join(_plan_changes(old, new)) or 'settings of probes, claims or names'}")
     if old.repeat != new.repeat:
-        changes.append(f"--repeat changed: {old.repeat} → {new.repeat}")
+        option = "--repeat" if new.turns is None else "--pairs"
+        found.append(f"{option} changed: {old.repeat} → {new.repeat}")
     if old.code != new.code:
-        changes.append(f"code changed: {old.code} → {new.code}")
+        found.append(f"code changed: {old.code} → {new.code}")
     environments = environment_differences(old.environment, new.environment)
     for what, differences in (("plugins", plugin_differences(old, new)), ("environment", environments.all)):
         if differences:
-            changes.append(f"{what} changed: {', '.join(each.phrase for each in differences)}")
-    return changes
+            found.append(f"{what} changed: {', '.join(each.phrase for each in differences)}")
+    return found
 
 
 def _plan_changes(old: RunFile, new: RunFile) -> Iterator[str]:
@@ -158,7 +159,7 @@ def _listed(values: list[str]) -> str:
     return shown if len(values) <= MAX_SHOWN_VALUES else f"{shown} and {len(values) - MAX_SHOWN_VALUES} more"
 
 
-def _is_in_use(run: Run) -> bool:
+def is_in_use(run: Run) -> bool:
     """Return True if another process holds the lock of a run, or if the lock file cannot be written."""
     try:
         with run_lock(run):

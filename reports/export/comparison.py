@@ -24,6 +24,7 @@ from reports.text.comparison import (
     notes,
     witness_of,
 )
+from reports.text.reasons import reasons_in_words
 from results import location_parts
 from results.comparison import Comparison, MissingCase, Row
 
@@ -36,15 +37,21 @@ SHOWN_VERDICTS = ("regressed", "improved", "not comparable", "inconclusive")
 HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 
 
-def render_comparison(comparison: Comparison, *, console: Console | None = None) -> None:
+def render_comparison(
+    comparison: Comparison, *, head: Sequence[str] | None = None, console: Console | None = None
+) -> None:
     """Print the headline, rows, reasons and notes of a comparison.
+
+    `head` are the first lines, in place of the headline alone.
 
     Unchanged rows are omitted. For each other verdict, at most `MAX_ROWS` rows are printed. If rows are omitted, the
     last line gives the number of omitted rows. If `console` is None, the text is printed to standard output.
     """
     console = console or new_console()
     style = "bold red" if comparison.count("regressed") else "bold"
-    print_lines([headline(comparison)], console, style=style)
+    first, *remarks = head or [headline(comparison)]
+    print_lines([first], console, style=style)
+    print_lines(remarks, console, style="yellow")
     print_lines([f"base {comparison.base.id}, new {comparison.new.id}"], console, style="dim")
     print_lines([line for line in [noise_in_words(comparison)] if line], console, style="dim")
     shown = [
@@ -54,8 +61,7 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
         print_table(_table(shown), console)
     witnesses = [f"{name_of(row)}: {text}" for row in _changed(comparison) if (text := witness_of(row))]
     print_lines([f"— {line}" for line in witnesses[:MAX_ROWS]], console)
-    for reason, rows in _reasons(comparison.rows).items():
-        print_lines([f"— {reason}: {numbers.plural(rows, 'row')}"], console, style="yellow")
+    print_lines([f"— {line}" for line in reasons_in_words(comparison)], console, style="yellow")
     differences = differences_in_words(comparison)
     print_lines([f"— {line}" for line in differences], console, style="yellow")
     lines = notes(comparison)[len(differences) :]
@@ -68,18 +74,26 @@ def render_comparison(comparison: Comparison, *, console: Console | None = None)
         print_lines([f"{rest} not shown; see --format csv or --json"], console, style="dim")
 
 
-def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None) -> str:
+def comparison_as_markdown(
+    comparison: Comparison, *, head: Sequence[str] | None = None, longest: int | None = None
+) -> str:
     """Return a Markdown summary for a pull request.
 
-    The summary has the headline, a table of changed rows, the notes, and a collapsed table per other verdict.
+    The summary has the headline, a table of changed rows, the notes, the reasons for which rows have no clear verdict,
+    and a collapsed table per other verdict.
 
     Args:
         comparison: The comparison to summarise.
+        head: The first lines, in place of the headline alone.
         longest: The approximate limit in characters; None for no limit. Lines beyond the limit are only counted.
     """
     c = comparison
     budget = _Budget(longest)
-    lines = [f"**{_safe(headline(c))}**", "", _safe(f"base {c.base.id}, new {c.new.id}"), ""]
+    first, *remarks = head or [headline(c)]
+    lines = [f"**{_safe(first)}**", ""]
+    if remarks:
+        lines += [*budget.cut([f"- {_safe(line)}" for line in remarks]), ""]
+    lines += [_safe(f"base {c.base.id}, new {c.new.id}"), ""]
     if noise := noise_in_words(c):
         lines += [_safe(noise), ""]
     differences = differences_in_words(c)
@@ -87,7 +101,7 @@ def comparison_as_markdown(comparison: Comparison, *, longest: int | None = None
         lines += [*budget.cut([f"- {_safe(line)}" for line in differences]), ""]
     if changed := _changed(c):
         lines += [*budget.cut(_markdown_table(changed), len(HEADINGS)), ""]
-    lines += budget.cut([f"- {_safe(line)}" for line in notes(c)[len(differences) :]])
+    lines += budget.cut([f"- {_safe(line)}" for line in [*notes(c)[len(differences) :], *reasons_in_words(c)]])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
@@ -207,6 +221,11 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
         "failed": [_missing_case(case) for case in c.failed],
         "failed_in_base": [_missing_case(case) for case in c.failed_in_base],
         "unfinished": [name for name, run in (("base", c.base), ("new", c.new)) if not run.finished],
+        "at_floor": [
+            {"arch": each.case.arch, "task": each.case.task, "length": each.length}
+            | {"score": each.score, "floor": each.floor}
+            for each in c.at_floor
+        ],
         "added": c.added,
         "added_metrics": list(c.added_metrics),
         "not_requested": list(c.not_requested),
@@ -233,16 +252,6 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def _changed(comparison: Comparison) -> list[Row]:
     return [row for row in comparison.rows if row.verdict in ("regressed", "improved")]
-
-
-def _reasons(rows: Sequence[Row]) -> dict[str, int]:
-    """Count the inconclusive and the not comparable rows that have a reason, by verdict and reason."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        if row.reason and row.verdict in ("inconclusive", "not comparable"):
-            reason = f"{row.verdict}, {row.reason}"
-            counts[reason] = counts.get(reason, 0) + 1
-    return counts
 
 
 def _markdown_table(rows: Sequence[Row]) -> list[str]:

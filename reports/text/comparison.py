@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 
 from reports.format import numbers
+from reports.text.reasons import needed_to_decide
 from results import location_parts
 from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, follows, location_text
 
+MAX_NAMED = 3
+"""The largest number of cases at their floor that are named."""
 MIN_WITNESSED = 0.03
 """Smallest change of a timing, in either direction, of which CPU time and instructions are shown in words."""
 
@@ -19,8 +22,9 @@ def headline(comparison: Comparison) -> str:
     many repetitions or seeds would decide the inconclusive rows, if this is known.
     """
     c = comparison
+    needed = needed_to_decide(c, c.rows)
     counts = [f"{c.count('regressed'):,} regressed", f"{c.count('improved'):,} improved"]
-    counts.append(f"{c.count('inconclusive'):,} inconclusive{_needed_to_decide(c)}")
+    counts.append(f"{c.count('inconclusive'):,} inconclusive{f' (to decide: {needed})' if needed else ''}")
     if c.count("not comparable"):
         counts.append(f"{c.count('not comparable'):,} not comparable")
     counts.append(f"{c.count('unchanged'):,} unchanged of {numbers.plural(len(c.rows), 'comparison')}")
@@ -52,7 +56,7 @@ def noise_in_words(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """Return lines on the differences between the runs, then on the cases that could not be compared."""
     c = comparison
-    lines = differences_in_words(comparison)
+    lines = differences_in_words(comparison) + floor_in_words(comparison)
     lines += [f"not finished: the {name} run" for name, run in (("base", c.base), ("new", c.new)) if not run.finished]
     lines += [f"{missing_text(case)}: {case_text(case)}" for case in c.missing]
     lines += [f"newly failed: {case_text(case)}: {case.reason}" for case in c.failed]
@@ -65,6 +69,23 @@ def notes(comparison: Comparison) -> list[str]:
     if c.not_requested:
         lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
     return lines
+
+
+def floor_in_words(comparison: Comparison) -> list[str]:
+    """Return a line on the cases whose score cannot fall, because it is that of a model without memory in the base.
+
+    The list is empty if there are none, or if no score was compared.
+    """
+    cases = comparison.at_floor
+    if not cases or not any(row.metric == "accuracy" for row in comparison.rows):
+        return []
+    shown = [
+        f"{each.case.arch} on {each.case.task} at {each.length:,} ({numbers.score(each.score)}, without memory "
+        f"{numbers.score(each.floor)})"
+        for each in cases[:MAX_NAMED]
+    ]
+    more = [f"{len(cases) - MAX_NAMED:,} more"] if len(cases) > MAX_NAMED else []
+    return [f"at the floor in the base, so no loss of score can show: {numbers.listed([*shown, *more])}"]
 
 
 def differences_in_words(comparison: Comparison) -> list[str]:
@@ -184,22 +205,3 @@ def _verdict(row: Row) -> str:
     reason = f" ({row.reason})" if row.reason and row.verdict != "regressed" else ""
     witness = witness_of(row)
     return f"{row.verdict}{reason}{f'; {witness}' if witness else ''}"
-
-
-def _needed_to_decide(comparison: Comparison) -> str:
-    """Return how many more repetitions, pairs, files or seeds are needed to decide the inconclusive rows.
-
-    Example: ` (to decide: 2 to 5 more --repeat)`. The text is empty if no row states such a number.
-    """
-    parts = []
-    repeated = "files per side" if comparison.is_of_files else "--pairs" if comparison.in_turns else "--repeat"
-    for kind, option in (("timing", repeated), ("score", "--seeds")):
-        needed = [
-            row.additional_units
-            for row in comparison.rows
-            if row.verdict == "inconclusive" and row.kind == kind and row.additional_units
-        ]
-        if needed:
-            fewest, most = min(needed), max(needed)
-            parts.append(f"{fewest:,}{f' to {most:,}' if most > fewest else ''} more {option}")
-    return f" (to decide: {' and '.join(parts)})" if parts else ""

@@ -14,7 +14,14 @@ from results.comparison.comparability import (
 from results.comparison.compare import compare
 from results.comparison.history import HistoryPoint, Series, history, locations
 from results.comparison.pairing import MissingCase
-from results.comparison.renaming import RenameError, rename_run, renames, require_no_circle
+from results.comparison.renaming import (
+    RenameError,
+    new_name,
+    rename_case,
+    rename_run,
+    renames,
+    require_no_circle,
+)
 from results.comparison.rows import Comparison, Row, location_text
 from results.comparison.turns import LOOKS
 from results.comparison.units import COMPARED_AS, COMPARED_METRICS, METRIC_FAMILIES
@@ -45,7 +52,9 @@ __all__ = [
     "history",
     "location_text",
     "locations",
+    "new_name",
     "plugin_differences",
+    "rename_case",
     "rename_run",
     "renames",
     "require_no_circle",

@@ -33,6 +33,7 @@ import numpy as np
 
 from results.comparison.comparability import MACHINE, run_differences
 from results.comparison.evidence import Pool, evidence, tested_families
+from results.comparison.floors import scores_at_floor
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, distinguishing_settings, pair_records
 from results.comparison.renaming import Renamed, rename_run, renames
 from results.comparison.rows import Comparison, in_order, judged_row, location_text, pooled_row
@@ -131,6 +132,7 @@ def compare(
         reported_differences=environment.reported,
         allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
         unknown=environment.unknown,
+        at_floor=tuple(scores_at_floor(pairing.pairs)),
         unsettled=frozenset(
             (record.key, units.metric)
             for units in unsettled

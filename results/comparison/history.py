@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import median
 
-from results.comparison.comparability import Difference, comparable_environment, run_differences
+from results.comparison.comparability import TRAINING, Difference, comparable_environment, run_differences
 from results.comparison.pairing import condition_differences, conditions_of
 from results.comparison.renaming import Renamed, rename_run, renames
 from results.schema.base import digest
-from results.schema.case import Case
+from results.schema.case import Case, Protocol
 from results.schema.location import location_parts, range_at
 from results.schema.metrics import METRICS, central_value
 from results.schema.order import by_end
@@ -115,23 +115,25 @@ def history(
     """
     previous: dict[tuple[object, ...], tuple[RunFile, Case]] = {}
     points: dict[tuple[object, ...], list[HistoryPoint]] = {}
-    series: dict[tuple[object, ...], tuple[Case, Mapping[str, int], str]] = {}
+    series: dict[tuple[object, ...], tuple[Case, str, Mapping[str, int], str]] = {}
     read = _in_order(runs, commits)
     names = renames([file for file, _ in read], renamed)
-    for file, records in read:
+    matching = [(file, _matching(glob, file, records, names)) for file, records in read]
+    grid_points = _grid_points([records for _, records in matching], allow)
+    for file, records in matching:
         environment = comparable_environment(file.environment, metric, allow)
         groups: dict[tuple[object, ...], list[tuple[int, Measurement]]] = {}
         cases: dict[tuple[object, ...], Case] = {}
-        for record in _matching(glob, file, records, names):
+        for record in records:
             case = record.case
             for measurement in _at_location(record, metric, at or {}):
                 identity: tuple[object, ...] = (
-                    _grid_point(case, allow),
+                    grid_points[record.key],
                     tuple(sorted(measurement.at.items())),
                     environment,
                 )
                 groups.setdefault(identity, []).append((case.seed, measurement))
-                series.setdefault(identity, (case, measurement.at, environment))
+                series.setdefault(identity, (case, grid_points[record.key], measurement.at, environment))
                 cases.setdefault(identity, case)
         for identity, measurements in groups.items():
             test_sequences = cases[identity].test_sequences_at(measurements[0][1].at)
@@ -148,7 +150,7 @@ def history(
                 differences=differences,
             )
             points.setdefault(identity, []).append(point)
-    return [_series(*series[identity], metric, of_series, allow) for identity, of_series in points.items()]
+    return [_series(*series[identity], metric, of_series) for identity, of_series in points.items()]
 
 
 def locations(
@@ -196,13 +198,13 @@ def matches(glob: str, case: Case) -> bool:
 
 
 def _series(
-    case: Case, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint], allow: frozenset[str]
+    case: Case, grid_point: str, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint]
 ) -> Series:
     return Series(
         arch=case.arch,
         task=case.task,
         length=case.length,
-        protocol=_grid_point(case, allow),
+        protocol=grid_point,
         metric=metric,
         at=at,
         environment=environment,
@@ -214,6 +216,37 @@ def _series(
 def _differences(base: RunFile, base_case: Case, new: RunFile, new_case: Case) -> tuple[Difference, ...]:
     differences = condition_differences(conditions_of(base_case), conditions_of(new_case))
     return *run_differences(base, new).all, *differences
+
+
+def _grid_points(runs: Sequence[Sequence[Record]], allow: frozenset[str]) -> dict[str, str]:
+    """Return the grid point of each record of some runs by its key, as `_grid_point` does.
+
+    If `training` may differ, an untrained case has the grid point of the trained ones that differ from it in their
+    training only, unless these have several, or a run has both. Comparisons of two runs pair cases in the same way.
+    """
+    cases = {record.key: record.case for records in runs for record in records}
+    points = {key: _grid_point(case, allow) for key, case in cases.items()}
+    if TRAINING not in allow:
+        return points
+    besides_training = {key: _grid_point(_without_training(case), allow) for key, case in cases.items()}
+    trained: dict[str, set[str]] = {}
+    in_both: set[str] = set()
+    for records in runs:
+        of_run: dict[bool, set[str]] = {True: set(), False: set()}
+        for record in records:
+            of_run[record.case.protocol.trains].add(besides_training[record.key])
+            if record.case.protocol.trains:
+                trained.setdefault(besides_training[record.key], set()).add(points[record.key])
+        in_both |= of_run[True] & of_run[False]
+    for key, case in cases.items():
+        rivals = trained.get(besides_training[key], set())
+        if not case.protocol.trains and len(rivals) == 1 and besides_training[key] not in in_both:
+            (points[key],) = rivals
+    return points
+
+
+def _without_training(case: Case) -> Case:
+    return case.model_copy(update={"protocol": Protocol(), "tuning": None})
 
 
 def _grid_point(case: Case, allow: frozenset[str]) -> str:

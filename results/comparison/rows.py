@@ -12,6 +12,7 @@ import numpy as np
 from results.benchmarks import BenchmarkRun
 from results.comparison.comparability import Difference
 from results.comparison.evidence import Pool
+from results.comparison.floors import ScoreAtFloor
 from results.comparison.pairing import MissingCase
 from results.comparison.turns import Judged, were_measured_in_turns
 from results.comparison.units import COMPARED_AS, At, Units
@@ -65,6 +66,11 @@ class Row:
     instructions_effect: float | None = None
     """Change of the retired instructions behind a timing, as for `cpu_effect`."""
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the row compares all cases of an architecture."""
+        return self.task == EVERYWHERE and self.length is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -94,6 +100,8 @@ class Comparison:
     """Differences that would prevent the comparison if the user had not allowed them."""
     unknown: tuple[str, ...]
     """Fields that would have to be equal, but that neither run has."""
+    at_floor: tuple[ScoreAtFloor, ...] = ()
+    """Scores of the base that cannot fall."""
     unsettled: frozenset[tuple[str, str]] = frozenset()
     """Case keys and metrics of timings that more pairs of processes may settle, if the runs were measured in turns."""
 
@@ -227,7 +235,10 @@ def _shown_effect(known: Evidence, units: Units) -> tuple[float | None, float | 
 
 
 def in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return rows in the order of `VERDICTS`, then of the metrics, then of falling effects."""
+    """Return rows in the order of `VERDICTS`, then of the metrics, then of falling effects.
+
+    Rows over all cases of an architecture come before those of single cases.
+    """
     return tuple(sorted(rows, key=_order))
 
 
@@ -236,6 +247,7 @@ def _order(row: Row) -> tuple[object, ...]:
     return (
         VERDICTS.index(row.verdict),
         metrics.index(row.metric),
+        not row.is_pooled,
         -math.inf if row.effect is None and row.base == 0 else -abs(row.effect or 0.0),
         row.arch,
         row.task,

@@ -21,7 +21,7 @@ class NoEvents:
     def job_progressed(self, event: JobProgress) -> None:
         pass
 
-    def waiting_for_machine(self, worker: str, work: Work) -> None:
+    def waiting_for_machine(self, worker: str, work: Work, runs: tuple[str, ...] = ()) -> None:
         pass
 
 

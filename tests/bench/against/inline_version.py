@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,12 +15,17 @@ import pytest
 from bench.against import driver
 from bench.against.version import THIS, Version
 from bench.against.version_process import Description
+from bench.errors import UsageError
 from bench.executors.events import Events
 from bench.executors.jobs import Job, JobResult, TimeJob, TimingResult
+from bench.machine.provenance import HOME
 from bench.plans.plan import Plan
 from bench.plugins.loader import Plugin
-from results import Block, Case, Environment, Measurement, ProbeRun
+from results import Block, Case, Environment, Measurement, ProbeRun, Record, RunFile, Store
+from tests.bench.carousel import Carousel, Completed, carousel
 from tests.bench.inline_executor import Inline
+
+__all__ = ["carousel"]
 
 MEASURED = {"latency": ("forward_seconds", "batch"), "streaming": ("step_seconds", "position")}
 
@@ -34,6 +40,8 @@ class Versions:
     """Returns the standard deviation of the logarithm of a process's median."""
     change: Callable[[Description], Description] = lambda described: described
     """Returns what the base says instead of what is true here."""
+    unknown: str | None = None
+    """An architecture that the base does not know."""
     failing: Callable[[str, Job], Any] = lambda side, job: None
     """Takes a side and a job, and returns the result of the job, or None to run it."""
     timed: list[tuple[str, str]] = field(default_factory=list)
@@ -49,6 +57,7 @@ class InlineVersion:
     """Replacement for `VersionProcess`. Timings are drawn, and jobs and results pass through JSON."""
 
     workers = machines = 1
+    run_id = ""
 
     def __init__(self, versions: Versions, version: Version) -> None:
         self.versions, self.version = versions, version
@@ -62,6 +71,8 @@ class InlineVersion:
         self.versions.open -= 1
 
     def describe(self, plan: Plan, *, device: str, plugins: tuple[Plugin, ...]) -> Description:
+        if self.side == "base" and self.versions.unknown in plan.archs:
+            raise UsageError(f"{self.version.name}: unknown architecture {self.versions.unknown!r}")
         document = plan.model_dump(mode="json", exclude_defaults=True)
         request = {"plan": document, "device": device, "plugins": driver.plugin_documents(plugins)}
         found = driver.describe(json.loads(json.dumps(request)))
@@ -103,10 +114,31 @@ class InlineVersion:
 
 
 @pytest.fixture
+def measured(carousel: Carousel) -> Carousel:
+    """Return a function that runs the tiny plan with one seed against this checkout."""
+
+    def run(*options: str) -> Completed:
+        words = ("run", "tiny.toml", "--seeds", "1", "--measure", "accuracy,streaming", "--against", str(HOME))
+        return carousel(*words, *options, "--store", "store")
+
+    return run
+
+
+def stored(folder: Path = Path("store")) -> dict[str, tuple[RunFile, list[Record]]]:
+    """Return the two runs of a store by their side; the last ones if there are more."""
+    runs = {}
+    for run in Store(folder).runs():
+        file = run.file()
+        assert file.turns is not None
+        runs[file.turns.side] = file, list(run.read()[0].values())
+    return runs
+
+
+@pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch) -> Versions:
     """Replace both versions of a run in turns. The base is the folder of this checkout."""
     decided = Versions()
-    monkeypatch.setattr("bench.against.measure.VersionProcess", lambda version, **_: InlineVersion(decided, version))
+    monkeypatch.setattr("bench.against.planned.VersionProcess", lambda version, **_: InlineVersion(decided, version))
     return decided
 
 

@@ -11,34 +11,13 @@ import pytest
 from bench.errors import FAILED, INTERRUPTED, NOT_COMPARABLE, OK, REGRESSED, USAGE
 from bench.executors.jobs import Failure
 from bench.machine.provenance import HOME
-from results import Case, Record, RunFile, Store
-from tests.bench.against.inline_version import Versions, versions, with_changed_environment
-from tests.bench.carousel import Carousel, Completed, carousel
+from results import Case, Store
+from tests.bench.against.inline_version import Versions, measured, stored, versions, with_changed_environment
+from tests.bench.carousel import Carousel, carousel
 
-__all__ = ["carousel", "versions"]
+__all__ = ["carousel", "measured", "versions"]
 
 BASE = str(HOME)
-
-
-@pytest.fixture
-def measured(carousel: Carousel) -> Carousel:
-    """Return a function that runs the tiny plan with one seed against this checkout."""
-
-    def run(*options: str) -> Completed:
-        words = ("run", "tiny.toml", "--seeds", "1", "--measure", "accuracy,streaming", "--against", BASE)
-        return carousel(*words, *options, "--store", "store")
-
-    return run
-
-
-def stored(folder: Path = Path("store")) -> dict[str, tuple[RunFile, list[Record]]]:
-    """Return the two runs of a store by their side."""
-    runs = {}
-    for run in Store(folder).runs():
-        file = run.file()
-        assert file.turns is not None
-        runs[file.turns.side] = file, list(run.read()[0].values())
-    return runs
 
 
 def slow_lstm(case: Case) -> float:
@@ -163,7 +142,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_judge_it(measured: Carou
     done = measured()
     assert done.code == INTERRUPTED
     base, new = (stored()[side][0] for side in ("base", "new"))
-    assert f"`carousel check {base.id} {new.id}` judges it" in done.out
+    assert f"`carousel check {base.id} {new.id}` judges it; rerun the same command to resume" in done.out
     assert base.finished is None
     assert versions.open == 0
 

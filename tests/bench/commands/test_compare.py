@@ -14,7 +14,7 @@ import pandas
 import pytest
 
 from reports.export.comparison import comparison_as_markdown
-from results import Case, Record, RunFile, Store
+from results import Block, Case, Record, ReferenceScores, RunFile, Store
 from results.comparison.compare import compare
 from tests.bench.carousel import Carousel, carousel
 from tests.results.planted import case_of, grid, run_of
@@ -235,3 +235,79 @@ def test_shortened_summary_counts_the_omitted_rows() -> None:
     assert len(shown) + sum(left_out) == len(found.rows)
     assert cut.splitlines()[0] == whole.splitlines()[0]
     assert set(shown) <= set(whole.splitlines())
+
+
+def worse_score(case: Case, _: object) -> float:
+    return (0.5 if case.arch == "lstm" else 0.9) + 0.01 * case.seed
+
+
+def test_what_fail_on_leaves_out_is_named(carousel: Carousel) -> None:
+    cases = grid(tasks=1, seeds=6)
+    base = stored(run_of(cases, 1, noise=0.02, scored=lambda case, _: 0.9 + 0.01 * case.seed))
+    new = stored(run_of(cases, 2, noise=0.02, scored=worse_score))
+    ended = carousel("check", base, new, "--fail-on", "streaming:10%", "--summary", "summary.md")
+    assert ended.code == 0
+    first, *others = ended.out.splitlines()
+    assert first.startswith("passed: 0 regressed") and first.endswith("4 unchanged of 4 comparisons")
+    assert others[0].startswith("not judged: lstm on task0 32: accuracy at length 32, -0.400 (")
+    assert others[0].endswith("), regressed")
+    unjudged = [line for line in others if line.startswith("not judged")]
+    assert unjudged[-1].startswith("not judged: ") and unjudged[-1].endswith("none regressed")
+    summary = Path("summary.md").read_text(encoding="utf-8").replace("\\", "")
+    assert all(f"- {line}" in summary for line in unjudged)
+    document = json.loads(carousel("check", base, new, "--fail-on", "streaming:10%", "--json").out)
+    assert document["failing"] == []
+    assert set(document["regressed_but_not_judged"]) == {
+        f"lstm on task0 32: accuracy at length {length}" for length in (32, 64, 128)
+    }
+
+
+def test_a_check_of_all_metrics_leaves_nothing_unjudged(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
+    assert "not judged" not in carousel("check", base, new).out
+
+
+def test_the_headline_is_printed_once(carousel: Carousel, base: str) -> None:
+    new = stored(run_of(CASES, 2, noise=0.02))
+    assert sum("0 regressed" in line for line in carousel("check", base, new).out.splitlines()) == 1
+
+
+def test_reasons_are_grouped_with_their_ranges(carousel: Carousel, base: str) -> None:
+    file, records = run_of(CASES, 2, processes=1)
+    loaded = [
+        record.model_copy(
+            update={
+                "measurements": tuple(
+                    each.model_copy(update={"blocks": (Block(calibration_seconds=0.005, load=0.5),)})
+                    if each.metric == "forward_seconds" and each.blocks
+                    else each
+                    for each in record.measurements
+                )
+            }
+        )
+        for record in records
+    ]
+    new = stored((file, loaded))
+    lines = [line for line in carousel("check", base, new).out.splitlines() if "inconclusive, " in line]
+    assert lines == [
+        "— 6 rows inconclusive, too few: 6 against 1 processes; need 3 more --repeat",
+        "— 4 rows inconclusive, noisy: 100% of blocks were disturbed; repeat on a quiet machine",
+    ]
+
+
+def test_scores_of_the_base_at_their_floor_are_named(carousel: Carousel) -> None:
+    def scored(case: Case, _: object) -> float:
+        return 0.51 if case.arch == "rnn" else 0.95
+
+    def with_references(run: tuple[RunFile, list[Record]]) -> tuple[RunFile, list[Record]]:
+        scores = tuple(ReferenceScores(length=length, chance=0.25, memoryless_score=0.5) for length in (32, 64, 128))
+        return run[0], [record.model_copy(update={"reference_scores": scores}) for record in run[1]]
+
+    base, new = (stored(with_references(run_of(CASES, draw, noise=0.02, scored=scored))) for draw in (1, 2))
+    warning = "at the floor in the base, so no loss of score can show: rnn on task0 at 32 (0.510, without memory 0.500)"
+    ended = carousel("check", base, new, "--summary", "summary.md")
+    assert ended.code == 0
+    assert f"— {warning}\n" in ended.out
+    assert warning in Path("summary.md").read_text(encoding="utf-8").replace("\\", "")
+    (found,) = json.loads(carousel("check", base, new, "--json").out)["at_floor"]
+    assert found == {"arch": "rnn", "task": "task0", "length": 32, "score": pytest.approx(0.51), "floor": 0.5}

@@ -130,3 +130,33 @@ def test_history_lists_what_differs_within_a_series(carousel: Carousel) -> None:
         assert difference in shown
         assert difference in page
     assert f"from {new}" in shown
+
+
+def untrained_case() -> Case:
+    return case_of("rnn", protocol=Protocol(steps=1, optimizer="none", learning_rate=None))
+
+
+def test_history_joins_timings_of_trained_and_untrained_models(carousel: Carousel) -> None:
+    runs = [stored(1, case_of("rnn")), stored(2, untrained_case())]
+    timings = ("history", "rnn", "--metric", "step_seconds")
+    assert [len(each["runs"]) for each in json.loads(carousel(*timings, "--json").out)["series"]] == [1, 1]
+    (joined,) = json.loads(carousel(*timings, "--allow", "training", "--json").out)["series"]
+    assert [run["run"] for run in joined["runs"]] == runs
+    assert joined["runs"][1]["differences"] == [{"field": "training", "base": "trained", "new": "untrained"}]
+    assert "differs: training trained → untrained" in carousel(*timings, "--allow", "training").out
+
+
+def test_history_keeps_untrained_models_apart_if_several_trainings_might_be_meant(carousel: Carousel) -> None:
+    longer = case_of("rnn", protocol=Protocol(**PROTOCOL.model_dump() | {"steps": 200}))
+    timings = ("history", "rnn", "--metric", "step_seconds", "--allow", "training", "--json")
+    stored(1, case_of("rnn"))
+    stored(2, longer)
+    stored(3, untrained_case())
+    assert len(json.loads(carousel(*timings).out)["series"]) == 3
+
+
+def test_history_keeps_untrained_models_of_a_run_apart_from_its_trained_ones(carousel: Carousel) -> None:
+    stored(1, case_of("rnn"), untrained_case())
+    stored(2, untrained_case())
+    timings = ("history", "rnn", "--metric", "step_seconds", "--allow", "training", "--json")
+    assert sorted(len(each["runs"]) for each in json.loads(carousel(*timings).out)["series"]) == [1, 2]

@@ -1,4 +1,7 @@
-"""Tests of the machine lock: sharing, waiting, fairness, and release if the process that holds the lock dies."""
+"""Tests of the machine lock: sharing, waiting, fairness, and release if the process that holds the lock dies.
+
+`test_job_queue.py` tests who goes first.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine import lock
+from bench.machine import job_queue, lock
 from bench.machine.lock import Stopped, Work, machine_lock, reason_unlocked
 
 HOME = Path(__file__).resolve().parents[3]
@@ -32,15 +35,30 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Holder:
     """Another job on the machine, simulated by a thread."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, run: str = "", expected_seconds: float | None = None) -> None:
+        self.run, self.expected_seconds = run, expected_seconds
+        self.waits_for: set[str] = set()
         self.acquired, self.waiting, self.release, self.stopping = (threading.Event() for _ in range(4))
         self.thread = threading.Thread(target=self.hold, args=(work,), daemon=True)
         self.thread.start()
 
     def hold(self, work: Work) -> None:
-        with contextlib.suppress(Stopped), machine_lock(work, stopping=self.stopping, on_wait=self.waiting.set):
+        with (
+            contextlib.suppress(Stopped),
+            machine_lock(
+                work,
+                run=self.run,
+                expected_seconds=self.expected_seconds,
+                stopping=self.stopping,
+                on_wait=self.note_wait,
+            ),
+        ):
             self.acquired.set()
             self.release.wait(TIMEOUT_SECONDS)
+
+    def note_wait(self, runs: tuple[str, ...]) -> None:
+        self.waits_for |= set(runs)
+        self.waiting.set()
 
     def end(self) -> None:
         self.stopping.set()
@@ -56,8 +74,8 @@ def holders() -> Iterator[list[Holder]]:
         holder.end()
 
 
-def enter(holders: list[Holder], work: Work) -> Holder:
-    holders.append(Holder(work))
+def enter(holders: list[Holder], work: Work, run: str = "", expected_seconds: float | None = None) -> Holder:
+    holders.append(Holder(work, run, expected_seconds))
     return holders[-1]
 
 
@@ -97,6 +115,43 @@ def test_later_training_jobs_do_not_delay_a_waiting_timing_job(holders: list[Hol
     assert not later.acquired.is_set()
     timing.end()
     assert later.acquired.wait(TIMEOUT_SECONDS)
+
+
+def test_a_short_training_job_passes_a_timing_job_that_waits_for_a_long_one(holders: list[Holder]) -> None:
+    long = enter(holders, "training", "long", 3600.0)
+    assert long.acquired.wait(TIMEOUT_SECONDS)
+    timing = enter(holders, "timing", "times")
+    assert timing.waiting.wait(TIMEOUT_SECONDS)
+    assert timing.waits_for == {"long"}
+    short = enter(holders, "training", "short", 60.0)
+    assert short.acquired.wait(TIMEOUT_SECONDS)
+    longer = enter(holders, "training", "longer", 7200.0)
+    assert longer.waiting.wait(TIMEOUT_SECONDS)
+    assert longer.waits_for == {"times"}
+    short.end()
+    long.end()
+    assert timing.acquired.wait(TIMEOUT_SECONDS)
+    assert not longer.acquired.is_set()
+
+
+def test_timing_jobs_of_a_run_that_waited_are_not_interrupted_by_training(
+    holders: list[Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_queue, "KEPT_SECONDS", 1.0)
+    first = enter(holders, "training", "long")
+    assert first.acquired.wait(TIMEOUT_SECONDS)
+    timing = enter(holders, "timing", "times")
+    assert timing.waiting.wait(TIMEOUT_SECONDS)
+    training = enter(holders, "training", "long")
+    assert training.waiting.wait(TIMEOUT_SECONDS)
+    first.end()
+    assert timing.acquired.wait(TIMEOUT_SECONDS)
+    timing.end()
+    following = enter(holders, "timing", "times")
+    assert following.acquired.wait(TIMEOUT_SECONDS)
+    assert not training.acquired.is_set()
+    following.end()
+    assert training.acquired.wait(TIMEOUT_SECONDS), "the place is not kept for ever"
 
 
 def test_wait_can_be_cancelled(holders: list[Holder]) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bench.executors.events import JobProgress, JobStarted
 from bench.executors.jobs import Job, TrainJob
+from bench.machine.lock import Work
 from bench.progress.display import LONG_WAIT_SECONDS, PLAIN_LINE_SECONDS, Progress, format_duration
 from bench.progress.eta import EtaEstimator, JobKind
 from tests.bench.doubles import SettableClock
@@ -132,6 +133,52 @@ def test_a_quiet_run_reports_a_long_wait_once() -> None:
             progress.waiting_for_machine("0", "training")
     assert printed(errors) == WAITING
     assert printed(console) == ""
+
+
+@pytest.mark.parametrize(
+    ("work", "runs", "message"),
+    [
+        ("training", ("a",), "waiting for run a on this machine to finish its timing jobs"),
+        ("timing", ("a",), "waiting for run a on this machine to finish its training and timing jobs"),
+        (
+            "timing",
+            ("a", "b"),
+            "waiting for run a and 1 other run on this machine to finish their training and timing jobs",
+        ),
+    ],
+)
+def test_the_runs_for_which_a_job_waits_are_named(work: Work, runs: tuple[str, ...], message: str) -> None:
+    console = Console(file=io.StringIO(), width=60)
+    with Progress(console, EtaEstimator({RNN: 1.0}, 1), a_minute, quiet=False) as progress:
+        progress.start_phase("training", 1)
+        progress.job_assigned("0", JOB)
+        progress.waiting_for_machine("0", work, runs)
+        progress.waiting_for_machine("0", work, runs)
+    assert printed(console).splitlines() == [message]
+
+
+def test_speed_and_remaining_time_stand_still_while_all_jobs_wait() -> None:
+    console, clock = Console(file=io.StringIO()), SettableClock()
+    eta = EtaEstimator({RNN: 120.0}, 1, clock=clock)
+    with Progress(console, eta, a_minute, quiet=False, clock=clock) as progress:
+        progress.start_phase("training", 2)
+        progress.job_assigned("0", JOB)
+        progress.job_started(JobStarted(worker="0"))
+        clock.now = 60.0
+        progress.finish("0")
+        progress.job_assigned("0", JOB)
+        for clock.now in (61.0, 361.0):
+            progress.waiting_for_machine("0", "training", ("a",))
+        progress.job_started(JobStarted(worker="0"))
+        clock.now = 391.0
+        progress.job_progressed(JobProgress(worker="0", step=1, total_steps=2, score=0.5))
+    assert [line for line in printed(console).splitlines() if line.startswith("training")] == [
+        "training: 1 of 2 cases done, 0 running, 1 queued, 1.0 per minute; 1 min 00 s elapsed, about 1 min 00 s left",
+        "training: 1 of 2 cases done, 0 running, 1 waiting, 0 queued, 1.0 per minute; "
+        "6 min 01 s elapsed, about 1 min 00 s left "
+        "once the machine is free",
+        "training: 1 of 2 cases done, 1 running, 0 queued, 0.7 per minute; 6 min 31 s elapsed, about 30 s left",
+    ]
 
 
 def test_a_job_that_another_worker_runs_again_is_shown_once() -> None:

@@ -271,7 +271,7 @@ def test_two_processes_that_resume_one_run_do_not_both_write(
     tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupted(tmp_path, monkeypatch, 2)
-    monkeypatch.setattr(resume, "_is_in_use", lambda run: False)  # both check before either locks
+    monkeypatch.setattr(resume, "is_in_use", lambda run: False)  # both check before either locks
     message = f"run {run.id} is in use by another process: wait, or pass --no-resume"
     with FileLock(run.folder / LOCK_FILE), pytest.raises(UsageError, match=message):
         run_quietly(request_for(tmp_path))

@@ -1,0 +1,279 @@
+"""Find out what a plan is in each of two versions, before anything is measured.
+
+A version may know an architecture or a task of the plan only by an older name, and a plugin only in another state. So
+each version is asked for the cases of the plan, under older names if it does not know the present ones, and it gets its
+own plugin files if its checkout has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.against.version import THIS, Version, given_version
+from bench.against.version_process import Description, VersionProcess
+from bench.errors import NotComparable, NothingSelected, UsageError
+from bench.machine.provenance import HOME
+from bench.plans.plan import Plan
+from bench.plugins import loader
+from bench.plugins.loader import Plugin
+from bench.runner.request import Request
+from bench.runner.resume import new_run_file
+from bench.runner.run import counted_cases
+from reports.format import print_lines
+from results import Case, RunFile, Side, Turns
+from results.comparison import (
+    COMPARED_AS,
+    Thresholds,
+    new_name,
+    rename_case,
+    renames,
+    require_no_circle,
+    run_differences,
+)
+
+SIDES: tuple[Side, Side] = ("base", "new")
+MAX_COMBINED = 4
+"""The largest number of renamed names of which all combinations of old and new ones are tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How two versions are measured in turns."""
+
+    base: str | Version
+    """The base: a Python, a folder or a git revision."""
+    new: Version = THIS
+    """The version that is checked."""
+    cases: str | None = None
+    """Pattern of the cases to measure, as `selected_cases` reads it; None for all."""
+    pairs: int
+    """Largest number of pairs of processes; one of `LOOKS`."""
+    time_limit: float | None = None
+    """Seconds after which no new pair of processes starts; None for no limit."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    metrics: frozenset[str] = frozenset(COMPARED_AS)
+    """Metrics that must be decided. Others are measured as long as these need more pairs."""
+    allow: frozenset[str] = frozenset()
+    """Fields in which the two versions may differ."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """New names of architectures and tasks by old names, in addition to those of the plan."""
+    plugin_files: Sequence[Path] = ()
+    """The files of the plugins of the request, as the user gave them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One of two versions, which is ready to measure the cases of a plan."""
+
+    executor: VersionProcess
+    described: Description
+    plugins: tuple[Plugin, ...]
+    """The plugins of the version: those of the request, in the state in which the version has them."""
+
+    @property
+    def name(self) -> str:
+        return self.executor.version.name
+
+
+@contextlib.contextmanager
+def planned_versions(request: Request, settings: Settings, console: Console) -> Iterator[list[Planned]]:
+    """Start both versions, and yield what the plan is in each of them, base first.
+
+    Raises `UsageError` if the base is no version, or if a version cannot run the plan. Raises `RenameError` if names
+    are renamed in a circle.
+    """
+    names = _names(request, settings)
+    require_no_circle(names)
+    with contextlib.ExitStack() as stack:
+        base = stack.enter_context(given_version(settings.base))
+        if base.note is not None:
+            print_lines([base.note], console, style="yellow")
+        planned = []
+        for version in (base, settings.new):
+            executor = stack.enter_context(
+                VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes)
+            )
+            plugins = plugins_of(version, request.plugins, settings.plugin_files)
+            described = _described(executor, replace(request, plugins=plugins), names)
+            if settings.cases is not None:
+                described = replace(described, cases=selected_cases(described.cases, settings.cases, names))
+            planned.append(Planned(executor=executor, described=described, plugins=plugins))
+        yield planned
+
+
+def _names(request: Request, settings: Settings) -> dict[str, str]:
+    return {**request.plan.renamed, **settings.renamed}
+
+
+def _described(executor: VersionProcess, request: Request, names: Mapping[str, str]) -> Description:
+    """Return what the plan is in a version, under the present names or, if it does not know them, under older ones.
+
+    Raises `UsageError` if the version cannot run the plan under any of them.
+    """
+    plan = request.plan.model_copy(update={"renamed": {}})  # an older version may not know the field
+    refused: UsageError | None = None
+    tried: list[Plan] = []
+    for candidate in [plan, *older_plans(plan, names)]:
+        if candidate in tried:
+            continue
+        tried.append(candidate)
+        try:
+            return executor.describe(candidate, device=request.device, plugins=request.plugins)
+        except UsageError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def older_plans(plan: Plan, names: Mapping[str, str]) -> Iterator[Plan]:
+    """Yield a plan with some of its names replaced by older ones, in all combinations, the fewest first.
+
+    `names` are new names by old ones. With more than `MAX_COMBINED` names, only all of them are replaced.
+    """
+    older = {new: old for old, new in names.items()}
+    fewest = 1 if len(older) <= MAX_COMBINED else len(older)
+    for count in range(fewest, len(older) + 1):
+        for chosen in itertools.combinations(older.items(), count):
+            yield _with_names(plan, dict(chosen))
+
+
+def _with_names(plan: Plan, names: Mapping[str, str]) -> Plan:
+    """Return a plan whose architectures and tasks have other names."""
+
+    def renamed(specs: Sequence[str]) -> tuple[str, ...]:
+        return tuple(new_name(spec, names) for spec in specs)
+
+    override = tuple(
+        each.model_copy(update={"archs": renamed(each.archs), "tasks": renamed(each.tasks)}) for each in plan.override
+    )
+    extra = tuple(
+        each.model_copy(
+            update={
+                "archs": renamed(each.archs),
+                "tasks": renamed(each.tasks),
+                "pairs": tuple(pair.model_copy(update={"task": new_name(pair.task, names)}) for pair in each.pairs),
+            }
+        )
+        for each in plan.extra
+    )
+    changes = {"archs": renamed(plan.archs), "tasks": renamed(plan.tasks), "override": override, "extra": extra}
+    return plan.model_copy(update=changes)
+
+
+def plugins_of(version: Version, plugins: tuple[Plugin, ...], files: Sequence[Path]) -> tuple[Plugin, ...]:
+    """Return plugins in the state in which a version has them.
+
+    If a file is in the folder of this version's packages and the folder of the other version has it too, the other
+    version uses its own file. All other plugins are the same in both versions.
+
+    Args:
+        version: the version.
+        plugins: all plugins of this version.
+        files: the files or folders of some of them.
+    """
+    if version.home is None:
+        return plugins
+    own = [
+        version.home / file.resolve().relative_to(HOME)
+        for file in files
+        if file.resolve().is_relative_to(HOME) and (version.home / file.resolve().relative_to(HOME)).exists()
+    ]
+    read = {plugin.name: plugin for plugin in loader.read(own)}
+    return tuple(read.get(plugin.name, plugin) for plugin in plugins)
+
+
+def selected_cases(cases: Sequence[Case], pattern: str, names: Mapping[str, str] | None = None) -> tuple[Case, ...]:
+    """Return the cases whose name matches a glob: `lstm`, `lstm on first_last*`, `lstm on first_last at 32`.
+
+    `names` are new names by old ones: a case also has its new name. Raises `NothingSelected` if no case matches.
+    """
+    known = {case.key: [*_names_of(case), *_names_of(rename_case(case, names or {}))] for case in cases}
+    found = tuple(case for case in cases if any(fnmatch.fnmatchcase(name, pattern) for name in known[case.key]))
+    if not found:
+        longest = list(dict.fromkeys(of_case[-1] for of_case in known.values()))
+        close = difflib.get_close_matches(pattern, longest, n=1, cutoff=0.0)
+        raise NothingSelected(f"--case {pattern} matches no case of the plan; its names are like {close[0]!r}")
+    return found
+
+
+def _names_of(case: Case) -> tuple[str, str, str]:
+    return case.arch, f"{case.arch} on {case.task}", f"{case.arch} on {case.task} at {case.length}"
+
+
+def run_files(request: Request, settings: Settings, planned: Sequence[Planned]) -> list[RunFile]:
+    """Return the `run.json` of both runs, base first. Raises `NotComparable` if no case can be compared."""
+    orders = random.SystemRandom().choices((True, False), k=settings.pairs // 2)
+    new_first = tuple(order for first in orders for order in (first, not first))
+    files = [
+        new_run_file(replace(request, repeat=settings.pairs, plugins=each.plugins), each.described.environment)
+        for each in planned
+    ]
+    files = [
+        file.model_copy(
+            update={
+                "cases": each.described.cases,
+                "code": each.described.code,
+                "commit": each.described.commit,
+                "modified": each.described.modified,
+                "turns": Turns(side=side, other=other.id, new_first=new_first),
+                "renamed": _names(request, settings),
+            }
+        )
+        for file, each, side, other in zip(files, planned, SIDES, reversed(files), strict=True)
+    ]
+    base, new = (each.name for each in planned)
+    forbidding = [each for each in run_differences(*files).forbidding if each.field not in settings.allow]
+    if forbidding:
+        fields = ",".join(each.field for each in forbidding)
+        raise NotComparable(
+            f"{base} cannot be compared with {new}: {'; '.join(map(str, forbidding))}; to compare them all the same, "
+            f"add --allow {fields}"
+        )
+    of_base, of_new = (common_keys(file, files) for file in files)
+    if not set(of_base.values()) & set(of_new.values()):
+        raise NotComparable(
+            f"{base} and {new} have no case in common ({_difference_of_cases(*files)}); choose a base with the same "
+            "cases"
+        )
+    return files
+
+
+def common_keys(file: RunFile, files: Sequence[RunFile]) -> dict[str, str]:
+    """Return the keys of the cases of one of two runs under their latest names, by their own keys."""
+    names = renames(files)
+    return {case.key: rename_case(case, names).key for case in file.cases}
+
+
+def _difference_of_cases(base: RunFile, new: RunFile) -> str:
+    """Return the fields in which the first cases of two runs differ."""
+    before, after = (file.cases[0].model_dump(mode="json") for file in (base, new))
+    return "; ".join(f"{name}: {before[name]} → {after[name]}" for name in after if before[name] != after[name])
+
+
+def print_planned(request: Request, settings: Settings, planned: Sequence[Planned], console: Console) -> None:
+    """Print what will be measured, and what the user should know about the two versions."""
+    base, new = planned
+    lines = [
+        f"{request.plan_name}: {counted_cases(new.described.cases)} of {new.name} in turns with {base.name}, at most "
+        f"{settings.pairs} pairs of processes"
+    ]
+    if base.described.code == new.described.code:
+        lines.append("both versions have the same code: only noise can differ, unless their environments do")
+    if base.described.modified:
+        lines.append(f"{base.name} differs from its commit; it is measured as it is")
+    shared = [plugin.name for plugin in new.plugins if plugin in base.plugins]
+    own = [plugin.name for plugin in new.plugins if plugin not in base.plugins]
+    if shared:
+        lines.append(f"the same plugin in both versions: {', '.join(shared)}")
+    if own:
+        lines.append(f"each version has its own state of the plugin: {', '.join(own)}")
+    print_lines(lines, console)

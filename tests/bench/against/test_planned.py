@@ -1,0 +1,147 @@
+"""Test what a plan is in a version that has older names, or plugins in another state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.against.planned import older_plans, plugins_of, selected_cases
+from bench.against.version import THIS, Version
+from bench.errors import OK, REGRESSED, USAGE
+from bench.machine.provenance import HOME
+from bench.plans.extra import Extra, Pair
+from bench.plans.override import Override
+from bench.plugins import loader
+from results import Case
+from tests.bench.against.inline_version import Versions, measured, stored, versions
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.plugin_files import ARCH
+from tests.bench.tiny import TINY, tiny_case, tiny_plan, write_plan
+
+__all__ = ["carousel", "measured", "versions"]
+
+
+def test_a_base_with_an_older_name_is_measured_and_joined(
+    measured: Carousel, versions: Versions, carousel: Carousel
+) -> None:
+    versions.unknown = "lstm"
+    versions.slower = lambda case: 0.05 if case.arch == "lstm" else 0.0
+    done = measured("--rename", "gru=lstm", "--fail-on", "streaming")
+    assert done.code == REGRESSED, done.err
+    assert "lstm on first_last 4: step" in done.out
+    runs = stored()
+    assert {case.arch for case in runs["base"][0].cases} == {"rnn", "gru"}
+    assert {case.arch for case in runs["new"][0].cases} == {"rnn", "lstm"}
+    assert {arch for side, arch in versions.timed if side == "base"} == {"rnn", "gru"}
+    assert {arch for side, arch in versions.timed if side == "new"} == {"rnn", "lstm"}
+    names = runs["base"][0].id, runs["new"][0].id
+    again = carousel("check", *names, "--fail-on", "streaming", "--store", "store")
+    assert again.code == REGRESSED, "the runs record the new name"
+
+
+def test_a_new_name_of_the_plan_applies_too(measured: Carousel, versions: Versions, tmp_path: Path) -> None:
+    write_plan(tmp_path, 'renamed = { gru = "lstm" }\n' + TINY)
+    versions.unknown = "lstm"
+    assert measured("--fail-on", "streaming").code == OK
+
+
+def test_a_base_with_the_new_name_is_measured_under_it(measured: Carousel, versions: Versions) -> None:
+    assert measured("--rename", "gru=lstm").code == OK
+    assert {case.arch for case in stored()["base"][0].cases} == {"rnn", "lstm"}
+
+
+def test_a_name_that_the_base_lacks_is_refused_with_its_present_name(measured: Carousel, versions: Versions) -> None:
+    versions.unknown = "lstm"
+    for options in ((), ("--rename", "older=rnn")):
+        done = measured(*options)
+        assert done.code == USAGE
+        assert "unknown architecture 'lstm'" in done.err
+    assert not Path("store").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("lstm", "--rename takes OLD=NEW"), ("lstm=gru,gru=lstm", "--rename takes OLD=NEW")]
+)
+def test_a_wrong_renaming_is_refused(measured: Carousel, text: str, said: str) -> None:
+    done = measured("--rename", text)
+    assert (done.code, done.out) == (USAGE, "")
+    assert said in done.err
+
+
+def test_a_circle_is_refused(measured: Carousel, versions: Versions) -> None:
+    done = measured("--rename", "lstm=gru", "--rename", "gru=lstm")
+    assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+    assert "is a circle of new names" in done.err
+
+
+def test_older_plans_have_all_combinations_of_older_names_everywhere(tmp_path: Path) -> None:
+    plan = tiny_plan(
+        tmp_path,
+        archs=("new:width=3", "rnn"),
+        tasks=("later",),
+        override=(Override(archs=("new",), protocol={"steps": 2}),),
+        extra=(Extra(archs=("new",), pairs=(Pair(task="later", lengths=(4,)),)),),
+    )
+    older = list(older_plans(plan, {"old": "new", "earlier": "later"}))
+    assert [(each.archs[0], each.tasks[0]) for each in older] == [
+        ("old:width=3", "later"),
+        ("new:width=3", "earlier"),
+        ("old:width=3", "earlier"),
+    ]
+    assert older[-1].override[0].archs == ("old",)
+    assert older[-1].extra[0].archs == ("old",)
+    assert older[-1].extra[0].pairs[0].task == "earlier"
+    assert {each.archs[1] for each in older} == {"rnn"}
+
+
+def test_older_plans_follow_a_chain_of_names(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, archs=("third",))
+    assert {each.archs for each in older_plans(plan, {"first": "second", "second": "third"})} >= {
+        ("second",),
+        ("first",),
+    }
+
+
+def test_a_case_is_selected_by_its_old_or_its_new_name() -> None:
+    cases: list[Case] = [tiny_case("gru"), tiny_case("rnn")]
+    for pattern in ("gru*", "lstm on first_last"):
+        assert [case.arch for case in selected_cases(cases, pattern, {"gru": "lstm"})] == ["gru"]
+
+
+def plugin_file(folder: Path, start: float) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "scaled.py"
+    path.write_text(ARCH.format(name="scaled").replace("start: float = 1.0", f"start: float = {start}"))
+    return path
+
+
+def test_a_plugin_in_the_checkout_is_that_of_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.against.planned.HOME", tmp_path / "this")
+    here, there = (plugin_file(tmp_path / name / "examples", start) for name, start in (("this", 1.0), ("base", 2.0)))
+    (given,), (of_base,) = loader.read([here]), loader.read([there])
+    base = Version(name="the base", home=tmp_path / "base")
+    assert plugins_of(base, (given,), [here]) == (of_base,)
+    assert plugins_of(Version(name="this", home=tmp_path / "this"), (given,), [here]) == (given,)
+    assert of_base.digest != given.digest
+
+
+def test_any_other_plugin_is_the_same_in_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.against.planned.HOME", tmp_path / "this")
+    elsewhere, missing = plugin_file(tmp_path / "mine", 1.0), plugin_file(tmp_path / "this", 1.0)
+    (tmp_path / "base").mkdir()
+    base = Version(name="the base", home=tmp_path / "base")
+    for file in (elsewhere, missing):
+        (given,) = loader.read([file])
+        assert plugins_of(base, (given,), [file]) == (given,)
+        assert plugins_of(Version(name="a Python", python="python3"), (given,), [file]) == (given,)
+
+
+def test_the_output_says_which_plugin_each_version_has(
+    measured: Carousel, versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(plugin_file(tmp_path / "mine", 1.0))
+    done = measured("-a", "scaled", "--plugin", file, "--pairs", "8", "--dry-run")
+    assert done.code == OK, done.err
+    assert "the same plugin in both versions: scaled" in done.out
+    assert THIS.home == HOME
