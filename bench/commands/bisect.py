@@ -107,7 +107,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
         try:
             suspects = search(len(commits), judge)
         except KeyboardInterrupt:
-            print_lines(["stopped: the runs of the measured commits are stored; the same command starts the search anew"], console)
+            print_lines(["stopped: what was measured is stored; the same command starts the search anew"], console)
             return INTERRUPTED
     found = [] if suspects is None else commits[suspects.first : suspects.last + 1]
     code = _exit_code(suspects, steps)
