@@ -156,8 +156,13 @@ def _vectors(state: arch.State, batch: int) -> dict[str, Tensor]:
     for path, leaf in pytree.tree_leaves_with_path(state):
         if isinstance(leaf, Tensor) and leaf.dim() == 2 and len(leaf) == batch and not leaf.is_complex():
             key = path[-1] if path else None
-            name = key.name if isinstance(key, pytree.GetAttrKey) else f"state{len(named) + 1 if path else ''}"
-            named.setdefault(SHAPE_SUFFIX.sub("", name), leaf)
+            if isinstance(key, pytree.GetAttrKey):
+                name = SHAPE_SUFFIX.sub("", key.name)
+            elif isinstance(key, pytree.MappingKey):
+                name = str(key.key)
+            else:
+                name = f"state{len(named) + 1}" if path else "state"
+            named.setdefault(name, leaf)
     return named
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COLUMNS = {"page": 2, "slide": 4}
 ORDER = ("input", "strength", "forget", "decay", "output", "update", "reset", "candidate")
 """The order of the panels of gates. Gates with other names follow."""
+GATE_TITLES = {gate: f"{gate} gate" for gate in ("input", "forget", "output", "update", "reset")}
 STATE_TITLES = {OUTPUT: "output h", "c": "cell state c", "h": "hidden state h", "n": "normaliser n", "m": "stabiliser m"}
 ROW_INCHES = 1.6
 ATTENTION_INCHES = 2.1
@@ -166,7 +167,7 @@ def _panels(
     for number, (gate, values_STU) in enumerate(gates.items()):
         panels.append(
             _Panel(
-                f"{gate}{of_units(values_STU.shape[2])}",
+                f"{GATE_TITLES.get(gate, gate)}{of_units(values_STU.shape[2])}",
                 lambda axes, gate=gate, values_STU=values_STU, number=number: _draw_gate(
                     axes, gate, values_STU, sequence, label=None if number else label
                 ),
@@ -176,11 +177,15 @@ def _panels(
         values_STU = states[state]
         panels.append(
             _Panel(
-                f"{STATE_TITLES.get(state, f'state {state}')}{of_units(values_STU.shape[2])}",
+                f"{_state_title(state)}{of_units(values_STU.shape[2])}",
                 lambda axes, values_STU=values_STU: _draw_units(axes, values_STU, sequence),
             )
         )
     return panels
+
+
+def _state_title(name: str) -> str:
+    return STATE_TITLES.get(name, name if name.startswith("state") else f"state {name}")
 
 
 def _draw_gate(axes: Axes, gate: str, values_STU: np.ndarray, sequence: int, *, label: str | None) -> None:

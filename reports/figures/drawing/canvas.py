@@ -67,7 +67,7 @@ class Figure:
     name: str
     """The file name without suffix, and the ID of the element on the page."""
     title: str
-    svg: str
+    svg: str = field(repr=False)
     alternative: str
     """The alternative text: one sentence that says what the figure shows and its main result."""
     description: str
@@ -76,6 +76,10 @@ class Figure:
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
     """A function that renders the figure with a heading and its caption, as SVG or as PNG. None if files have neither."""
+
+    def _repr_svg_(self) -> str:
+        """Return the SVG, which a notebook shows."""
+        return self.svg
 
 
 COLOURS = (

@@ -43,7 +43,7 @@ def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
         )
     if inputs_TD.shape[1] > 1:
         axes.legend(loc="best", fontsize=7.5)
-    axes.set_title("input")
+    axes.set_title("input sequence")
     _name_values(axes, traces.input_names)
 
 
