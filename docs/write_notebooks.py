@@ -57,7 +57,9 @@ def execute(notebook: Any) -> None:
     paths = [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the kernel finds the packages of this checkout
     resources = {"metadata": {"path": str(HOME / "examples")}}
-    NotebookClient(notebook, timeout=TIMEOUT_SECONDS, kernel_name="python3", resources=resources, record_timing=False).execute()
+    NotebookClient(
+        notebook, timeout=TIMEOUT_SECONDS, kernel_name="python3", resources=resources, record_timing=False
+    ).execute()
     notebook.metadata.pop("language_info", None)  # it names the version of Python
     notebook.metadata["executed_code"] = code_digest(notebook)
 
@@ -72,8 +74,7 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source.replace("](../docs/", "]("))
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        for output in cell.outputs:
-            parts.append(_output(name, cell, output, figures))
+        parts.extend(_output(name, cell, output, figures) for output in cell.outputs)
     parts.insert(1, f"This page is the notebook [examples/{name}.ipynb](../examples/{name}.ipynb) with its outputs.")
     return "\n\n".join(filter(None, parts)) + "\n", figures
 

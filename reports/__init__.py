@@ -14,8 +14,8 @@ from reports.figures.accuracy import accuracy_against_length
 from reports.figures.chunks import chunk_cost
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
-from reports.figures.frontier import memory_frontier
 from reports.figures.drawing.scale import Scale
+from reports.figures.frontier import memory_frontier
 from reports.figures.gates import GatesView, ViewError
 from reports.figures.model_internals import case_figures, drawable, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,13 +20,21 @@ from reports.format.numbers import listed, plural
 from results import OUTPUT, Traces
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MplFigure
 
 COLUMNS = {"page": 2, "slide": 4}
 ORDER = ("input", "strength", "forget", "decay", "output", "update", "reset", "candidate")
 """The order of the panels of gates. Gates with other names follow."""
 GATE_TITLES = {gate: f"{gate} gate" for gate in ("input", "forget", "output", "update", "reset")}
-STATE_TITLES = {OUTPUT: "output h", "c": "cell state c", "h": "hidden state h", "n": "normaliser n", "m": "stabiliser m"}
+STATE_TITLES = {
+    OUTPUT: "output h",
+    "c": "cell state c",
+    "h": "hidden state h",
+    "n": "normaliser n",
+    "m": "stabiliser m",
+}
 ROW_INCHES = 1.6
 ATTENTION_INCHES = 2.1
 """The width and the height of an attention map, in inches."""
@@ -81,7 +89,9 @@ class GatesView:
             return None
         else:
             layer = traces.layers[0]
-        widest = max(values.shape[2] for values in (*traces.gates_of(layer).values(), *traces.states_of(layer).values()))
+        widest = max(
+            values.shape[2] for values in (*traces.gates_of(layer).values(), *traces.states_of(layer).values())
+        )
         if wrong := [unit for unit in self.units if not 1 <= unit <= widest]:
             raise ViewError(f"no unit {wrong[0]}: the traces have {_counted('unit', list(range(widest)))}")
         return layer
@@ -134,10 +144,11 @@ def gates_figure(traces: Traces, *, subject: str, name: str, view: GatesView | N
             if panel.title:
                 axes.set_title(panel.title)
         all_axes[0].set_xlim(0.5, T + 0.5)
-        all_axes[0].locator_params(axis="x", integer=True, nbins=6)
+        all_axes[0].locator_params(axis="x", integer=True, nbins=6 if columns == COLUMNS["page"] else 3)
         for axes in all_axes[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)  # the lowest panel of a column need not be in the last row
         figure.supxlabel("step", fontsize=9)
+        _draw_legend(figure, all_axes)
         answer = answers_in_words(traces, sequence)
         return finish_figure(
             figure,
@@ -184,21 +195,31 @@ def _panels(
     return panels
 
 
+def _draw_legend(figure: MplFigure, all_axes: Iterable[Axes]) -> None:
+    """Draw one legend above all panels, with each label once. Labels of input channels are left to their panel."""
+    labelled: dict[str, Artist] = {}
+    for axes in all_axes:
+        if axes.get_legend() is None:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                labelled.setdefault(label, handle)
+    if labelled:
+        columns = 2 if current_scale() == "slide" else 3
+        figure.legend(labelled.values(), labelled.keys(), loc="outside upper left", ncols=columns, fontsize=8)
+
+
 def _state_title(name: str) -> str:
     return STATE_TITLES.get(name, name if name.startswith("state") else f"state {name}")
 
 
 def _draw_gate(axes: Axes, gate: str, values_STU: np.ndarray, sequence: int, *, label: str | None) -> None:
-    """Draw a gate with the mean over units and sequences. `label` names the mean in a legend; None for no legend."""
+    """Draw a gate with the mean over units and sequences, which `label` names in the legend, unless it is None."""
     if gate in HOLD_GATES:
-        axes.axhspan(HIGH_FROM, 1, color=PALE, alpha=0.22, linewidth=0, zorder=0)
+        axes.axhspan(HIGH_FROM, 1, color=PALE, alpha=0.22, linewidth=0, zorder=0, label=f"{HIGH_FROM:g}–1")
     _draw_units(axes, values_STU, sequence)
     steps = np.arange(1, values_STU.shape[1] + 1)
     axes.plot(steps, values_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=label)
     if np.abs(values_STU).max() <= GATE_RANGE:
         axes.set_ylim(-GATE_RANGE if values_STU.min() < 0 else -0.02, GATE_RANGE)
-    if label is not None:
-        axes.legend(loc="best", fontsize=7.5)
 
 
 def _draw_units(axes: Axes, values_STU: np.ndarray, sequence: int) -> None:

@@ -56,9 +56,7 @@ def learning_figure(groups: Sequence[Group], *, task: str, length: int, needs_fi
 
     Returns None if there is nothing to draw.
     """
-    drawn = [
-        group for group in groups if (group.task, group.length) == (task, length) and _trainings(group, needs_fit)
-    ]
+    drawn = [group for group in groups if (group.task, group.length) == (task, length) and _trainings(group, needs_fit)]
     if not drawn:
         return None
     is_fitted = all(_is_fitted(training) for group in drawn for _, training in _trainings(group, needs_fit))
@@ -131,9 +129,7 @@ def _draw_column(
         score_axes.set_ylabel("score")
 
 
-def _draw_legend(
-    figure: MplFigure, reference: str, dash: Dash, unit: str, *, is_fitted: bool, has_seeds: bool
-) -> None:
+def _draw_legend(figure: MplFigure, reference: str, dash: Dash, unit: str, *, is_fitted: bool, has_seeds: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -162,8 +158,8 @@ def _how_to_read(reference: str, unit: str, *, is_fitted: bool, has_seeds: bool)
     fitted = (
         "on the training set (solid) and on held-out data (dashed); both are evaluated without dropout."
         if is_fitted
-        else "on the batches of training (solid; loss only, with dropout, as a mean since the evaluation before) and on "
-        "held-out data (dashed)."
+        else "on the batches of training (solid; only the loss, with dropout, as a mean since the last evaluation) "
+        "and on held-out data (dashed)."
     )
     seeds = (
         " Lines are means over seeds, and bands span the lowest to the highest seed; a seed that stopped earlier keeps "
@@ -171,9 +167,10 @@ def _how_to_read(reference: str, unit: str, *, is_fitted: bool, has_seeds: bool)
         if has_seeds
         else ""
     )
+    separate = " If the solid and the dashed line separate, the model memorises its training set." if is_fitted else ""
     return (
-        f"Upper panels show the loss and lower panels the score, {fitted}{seeds} If the solid and the dashed line "
-        f"separate, the model memorises its training set. The star is the best {unit}, with the highest "
+        f"Upper panels show the loss and lower panels the score, {fitted}{seeds}{separate} The star is the best "
+        f"{unit}, with the highest "
         f"{'mean ' if has_seeds else ''}held-out score. The horizontal line is "
         f"{'the memoryless baseline' if reference == 'memoryless baseline' else 'chance'}."
     )
@@ -236,9 +233,7 @@ def _curve(case: Case, training: Training, field: str) -> tuple[np.ndarray, np.n
 
 def _losses(training: Training) -> list[float]:
     fitted = _is_fitted(training)
-    losses = [
-        loss for point in training.curve for loss in (_fit_loss(point, fitted=fitted), point.validation_loss)
-    ]
+    losses = [loss for point in training.curve for loss in (_fit_loss(point, fitted=fitted), point.validation_loss)]
     return [loss for loss in losses if loss is not None]
 
 
@@ -260,7 +255,9 @@ def _final_gap(trainings: Sequence[tuple[Case, Training]]) -> float:
 
 def _unit(groups: Sequence[Group], needs_fit: bool) -> str:
     """Return the unit of the horizontal axis, `epoch` or `step`."""
-    fixed = all(case.protocol.train_sequences is not None for group in groups for case, _ in _trainings(group, needs_fit))
+    fixed = all(
+        case.protocol.train_sequences is not None for group in groups for case, _ in _trainings(group, needs_fit)
+    )
     return "epoch" if fixed else "step"
 
 

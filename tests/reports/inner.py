@@ -129,8 +129,8 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 def traces(arch: str) -> Traces | None:
     """Return traces of two sequences: gates and states that change from 0, or attention to the first step.
 
-    The model answers yes to the first sequence, and no to the second. Yes is correct for both. The traces of an RNN have
-    neither gates nor attention.
+    The model answers yes to the first sequence, and no to the second. Yes is correct for both. The traces of an RNN
+    have neither gates nor attention.
     """
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":

@@ -1,6 +1,6 @@
 """Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-A colour means an architecture, and the variants of an architecture differ in dash pattern and marker. No two styles have
+A colour means an architecture. The variants of an architecture differ in dash pattern and marker. No two styles have
 both colour and marker in common, so that figures can be read in greyscale, too.
 """
 
@@ -44,7 +44,7 @@ DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
 """Sizes of the heading in a figure file. The font size is in points. The letter width is that of a bold letter."""
-CAPTION_SIZE, CAPTION_LINE_INCHES, CAPTION_LETTER_INCHES = 7.5, 0.145, 0.066
+CAPTION_SIZE, CAPTION_LINE_INCHES, CAPTION_LETTER_INCHES = 7.5, 0.145, 0.059
 """Sizes of the caption in a figure file, as those of the heading."""
 
 Form = Literal["svg", "png"]
@@ -75,7 +75,7 @@ class Figure:
     how_to_read: str
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """A function that renders the figure with a heading and its caption, as SVG or as PNG. None if files have neither."""
+    """A function that renders the figure with a heading and its caption as SVG or PNG. None if files have neither."""
 
     def _repr_svg_(self) -> str:
         """Return the SVG, which a notebook shows."""

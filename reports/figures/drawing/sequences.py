@@ -23,6 +23,9 @@ MAX_NAMED = 8
 """An axis of tokens or classes has their names if there are at most so many."""
 NAME_LETTERS = 8
 """The largest number of letters of such a name."""
+CORRECT, ANSWER = "correct answer", "model's answer"
+ASKED = "an answer is asked for"
+RIGHT_ANSWER, WRONG_ANSWER = f"{ANSWER}, right", f"{ANSWER}, wrong"
 
 
 def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
@@ -39,7 +42,7 @@ def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
             marker="o",
             markersize=3.5,
             linewidth=1.0,
-            label=f"channel {channel + 1}",
+            label=f"channel {channel + 1}" if inputs_TD.shape[1] > 1 else None,
         )
     if inputs_TD.shape[1] > 1:
         axes.legend(loc="best", fontsize=7.5)
@@ -50,30 +53,34 @@ def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
 def draw_answers(axes: Axes, traces: Traces, sequence: int) -> None:
     """Draw the target and the model's answer at the scored steps of one stored sequence, counted from 0.
 
-    `traces` must have targets, answers and scored steps.
+    The title names a single answer. `traces` must have targets, answers and scored steps.
     """
     assert traces.targets_STD is not None and traces.answers_STD is not None and traces.scored_ST is not None
     scored = np.flatnonzero(traces.scored_ST[sequence])
     targets, answers = (values[sequence, scored] for values in (traces.targets_STD, traces.answers_STD))
     has_classes = bool(traces.target_names)
     are_right = (targets == answers).all(1)
-    groups = ((are_right, RIGHT, "right"), (~are_right, WRONG, "wrong")) if has_classes else ((None, RIGHT, "given"),)
+    every = np.ones_like(are_right)
+    kinds = [(are_right, RIGHT, ".", RIGHT_ANSWER), (~are_right, WRONG, "x", WRONG_ANSWER)]
+    groups = kinds if has_classes else [(every, RIGHT, ".", ANSWER)]
     for channel in range(targets.shape[1]):
         hollow = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none", "color": INK}
-        axes.plot(scored + 1, targets[:, channel], label="correct answer" if channel == 0 else None, **hollow)  # type: ignore[arg-type]
-        for chosen, colour, kind in groups:
-            rows = slice(None) if chosen is None else chosen
+        axes.plot(scored + 1, targets[:, channel], label=CORRECT if channel == 0 else None, **hollow)  # type: ignore[arg-type]
+        for rows, colour, marker, label in groups:
             if len(scored[rows]):
                 axes.plot(
                     scored[rows] + 1,
                     answers[rows, channel],
-                    "x" if kind == "wrong" else ".",
+                    marker,
                     color=colour,
                     markersize=7,
-                    label=f"model's answer, {kind}" if has_classes else "model's answer",
+                    label=label if channel == 0 else None,
                 )
-    axes.legend(loc="upper left" if scored.size == 1 else "best", fontsize=7.5)
-    axes.set_title("answer")
+    if has_classes and len(scored) == 1:
+        answer = shortened(_name(traces.target_names, int(answers[0, 0])), NAME_LETTERS)
+        axes.set_title(f"answer: {answer}, {'right' if are_right[0] else 'wrong'}")
+    else:
+        axes.set_title("answer")
     _name_values(axes, traces.target_names)
 
 
@@ -81,7 +88,7 @@ def mark_scored_steps(axes: Axes, traces: Traces, sequence: int) -> None:
     """Shade the scored steps of one stored sequence, counted from 0, if they are known."""
     if traces.scored_ST is not None:
         for first, last in _stretches(traces.scored_ST[sequence]):
-            axes.axvspan(first - 0.5, last + 0.5, color=SCORED, alpha=0.22, linewidth=0, zorder=0)
+            axes.axvspan(first - 0.5, last + 0.5, color=SCORED, alpha=0.22, linewidth=0, zorder=0, label=ASKED)
 
 
 def answers_in_words(traces: Traces, sequence: int) -> str:
@@ -92,7 +99,9 @@ def answers_in_words(traces: Traces, sequence: int) -> str:
     if traces.targets_STD is None or traces.answers_STD is None or traces.scored_ST is None or not traces.target_names:
         return ""
     scored_T = traces.scored_ST[sequence]
-    targets, answers = (values[sequence, scored_T, 0].astype(int) for values in (traces.targets_STD, traces.answers_STD))
+    targets, answers = (
+        values[sequence, scored_T, 0].astype(int) for values in (traces.targets_STD, traces.answers_STD)
+    )
     if len(targets) == 1:
         target, answer = (_name(traces.target_names, int(values[0])) for values in (targets, answers))
         return f"the answer is {answer}, " + ("as is correct" if target == answer else f"but {target} is correct")
@@ -104,7 +113,7 @@ def _name(names: Sequence[str], index: int) -> str:
 
 
 def _name_values(axes: Axes, names: Sequence[str]) -> None:
-    """Put the names of tokens or classes on the vertical axis; without names, or with too many, the axis has numbers."""
+    """Put the names of tokens or classes on the vertical axis. Without names, or with too many, it has numbers."""
     if not names:
         return
     axes.set_ylim(-0.5, len(names) - 0.5)

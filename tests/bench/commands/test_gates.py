@@ -79,7 +79,11 @@ def test_gates_command_draws_the_chosen_view_for_a_slide(tmp_path: Path, carouse
     view = ("--layer", "1", "--units", "1-2,4", "--sequence", "2", "--scale", "slide")
     ended = carousel("gates", "latest", "lstm, seed 0", "-o", "plots", *view)
     assert ended.code == 0, ended.err
-    (path,) = (Path(line) for line in ended.out.split() if "gates-layer-1-sequence-2-units-1-2-4-lstm" in line and "svg" in line)
+    (path,) = (
+        Path(line)
+        for line in ended.out.split()
+        if "gates-layer-1-sequence-2-units-1-2-4-lstm" in line and "svg" in line
+    )
     description = ElementTree.fromstring(path.read_bytes()).findtext("{http://www.w3.org/2000/svg}desc") or ""
     assert "Layer 1 on held-out sequence 2 of 4. Lines are units 1, 2 and 4." in description
 

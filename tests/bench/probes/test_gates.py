@@ -25,7 +25,6 @@ from bench.training.loop import train
 from results import Case, Measurement, Record, Run, Traces, load_traces
 from tests.bench.tiny import TINY, tiny_case, write_plan
 
-
 FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
 FORGET = torch.tensor(2.0).sigmoid().item()

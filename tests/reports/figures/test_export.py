@@ -81,10 +81,13 @@ def test_file_has_its_title_above_the_panels_and_the_page_figure_has_none(
     assert " ".join(texts(written)).count(figure.title) == 1
     assert ElementTree.fromstring(written).findtext(f"{SVG}title") == figure.title
     assert figure.title not in " ".join(texts(figure.svg))
-    added = height(written) - height(figure.svg)
     before, after = heights(figure.svg), heights(written)
     ((_, heading),) = [(key, after.pop(key)) for key in list(after) if key[0] == figure.title]
+    caption = {key: after.pop(key) for key in list(after) if key not in before}
+    assert " ".join(words for words, _, _ in sorted(caption, key=lambda key: caption[key])) == figure.how_to_read
+    added = min(after.values()) - min(before.values())
     assert 0 < heading < added
+    assert max(after.values()) < min(caption.values()) <= max(caption.values()) < height(written)
     assert len(before) > MIN_UPRIGHT
     assert after == pytest.approx({key: y + added for key, y in before.items()}, abs=ROUNDED_POINTS)
     pixels = image.imread(io.BytesIO(figure.render_file("png", figure.title)))
@@ -104,11 +107,11 @@ def test_long_title_is_broken_into_lines(figures: dict[str, Figure]) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_lowest_panel_of_each_column_has_tick_labels(count: int) -> None:
     values = np.full((4, 6, 3), 0.5, np.float32)
-    gates = {f"gate{n}": values for n in range(count)}
+    gates = {f"0.gate{n}": values for n in range(count)}
     figure = gates_figure(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), subject="x", name="x")
     assert figure is not None
     labels = texts(figure.svg)
-    assert labels.count("6") == min(count, 2)
+    assert labels.count("6") == min(count + 1, 2)  # the input sequence has a panel, too
     assert "mean of 3 units, 4 sequences" in labels
 
 

@@ -162,6 +162,7 @@ def test_colour_means_an_architecture_and_dash_a_variant() -> None:
     assert styles["mine:a=1"].colour != styles["lstm"].colour
     assert styles["mine:a=1"].dash == styles["lstm"].dash == "solid"
 
+
 def test_run_without_measurements_gives_no_figure(run: RunFile) -> None:
     assert [function(run, []) for function in DRAW.values()] == [None] * len(DRAW)
 

@@ -70,7 +70,9 @@ def lines(axes: Axes, count: int) -> np.ndarray:
 def shaded(axes: Axes, colour: str) -> list[tuple[float, float]]:
     from matplotlib.colors import to_hex
 
-    spans = [patch for patch in axes.patches if isinstance(patch, Rectangle) and to_hex(patch.get_facecolor()) == colour]
+    spans = [
+        patch for patch in axes.patches if isinstance(patch, Rectangle) and to_hex(patch.get_facecolor()) == colour
+    ]
     return [(span.get_x(), span.get_x() + span.get_width()) for span in spans]
 
 
@@ -107,7 +109,7 @@ def test_scored_steps_and_the_range_of_open_hold_gates_are_shaded(panels: dict[s
     figure = draw()
     assert all(shaded(axes, SCORED.lower()) == [(1.5, 3.5), (4.5, 5.5)] for axes in panels.values())
     heights = {
-        title: [(p.get_y(), p.get_y() + p.get_height()) for p in axes.patches if p.get_width() == 1]  # type: ignore[attr-defined]
+        title: [(p.get_y(), p.get_y() + p.get_height()) for p in axes.patches if p.get_y()]  # type: ignore[attr-defined]
         for title, axes in panels.items()
         if title in ("forget gate", "z", "cell state c")
     }
@@ -133,7 +135,9 @@ def test_answer_is_said_in_words() -> None:
     single = replace(several, scored_ST=several.scored_ST & (np.arange(T) == 4))
     assert answers_in_words(single, 0) == "the answer is e, as is correct"
     assert answers_in_words(single, 1) == "the answer is a, but e is correct"
-    assert answers_in_words(replace(single, target_names=()), 0) == answers_in_words(replace(single, answers_STD=None), 0)
+    assert answers_in_words(replace(single, target_names=()), 0) == answers_in_words(
+        replace(single, answers_STD=None), 0
+    )
     assert "; the answer is a, but e is correct; the mean of the" in draw(GatesView(sequence=2), single).alternative
 
 

@@ -51,7 +51,8 @@ def records(scores: Sequence[Sequence[float]], *, is_fitted: bool = True, memory
             for step, score in enumerate(own, 1)
         )
         references = tuple(
-            each if memoryless else each.model_copy(update={"memoryless_score": None}) for each in record.reference_scores
+            each if memoryless else each.model_copy(update={"memoryless_score": None})
+            for each in record.reference_scores
         )
         changes = {
             "training": record.training.model_copy(update={"curve": curve, "steps": len(curve)}),
@@ -83,7 +84,10 @@ def test_band_spans_the_seeds_and_the_star_is_the_best_epoch(panels: list[Axes])
     held_out = scores.lines[1]
     assert np.asarray(held_out.get_ydata()) == pytest.approx([0.6, 0.8, 0.85])
     (star,) = [line for line in scores.lines if line.get_marker() == BEST_MARKER]
-    assert (np.asarray(star.get_xdata()).tolist(), np.asarray(star.get_ydata()).tolist()) == ([1.5], [0.85])
+    assert (np.asarray(star.get_xdata()).tolist(), np.asarray(star.get_ydata()).tolist()) == (
+        [1.5],
+        [pytest.approx(0.85)],
+    )
     assert "its best epoch is 1.50, with 0.85" in figure.description
     assert "bands span the lowest to the highest seed" in figure.how_to_read
     assert "The star is the best epoch, with the highest mean held-out score." in figure.how_to_read
