@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def run(
         plugins: Python files that add an architecture or a task.
         workers: Number of training workers; None for one per core.
         store: Folder of runs.
-        quiet: Whether to print warnings only, and no progress.
+        quiet: Whether to print neither progress nor notes on the plan, but only long waits.
 
     Raises `bench.errors.UsageError`, a `ValueError`, if an argument is invalid.
 
@@ -51,6 +52,8 @@ def run(
     >>> run = bench.run("quick", archs=["lstm", "gru"], tasks=["first_last"], lengths=[32], seeds=1)
     >>> results.cases(run.folder)[["arch", "accuracy length=32"]]
     """
+    from rich.console import Console
+
     from bench.commands.output import new_console
     from bench.commands.report import PAGE, write_page
     from bench.commands.run import RunOptions, new_request
@@ -69,7 +72,8 @@ def run(
         "workers": workers,
     }
     console = new_console(stderr=True)
-    request = new_request(RunOptions(plan=plan, store=Path(store), **options), _words(plan, options), console)
+    notes = Console(file=io.StringIO(), force_jupyter=False) if quiet else console
+    request = new_request(RunOptions(plan=plan, store=Path(store), **options), _words(plan, options), notes)
     run = execute(request, console, quiet=quiet).run
     write_page(run, load_run(run), run.folder / PAGE)
     return run

@@ -58,7 +58,12 @@ def execute(notebook: Any) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the kernel finds the packages of this checkout
     resources = {"metadata": {"path": str(HOME / "examples")}}
     NotebookClient(
-        notebook, timeout=TIMEOUT_SECONDS, kernel_name="python3", resources=resources, record_timing=False
+        notebook,
+        timeout=TIMEOUT_SECONDS,
+        kernel_name="python3",
+        resources=resources,
+        record_timing=False,
+        coalesce_streams=True,
     ).execute()
     notebook.metadata.pop("language_info", None)  # it names the version of Python
     notebook.metadata["executed_code"] = code_digest(notebook)

@@ -28,8 +28,8 @@ __all__ = ["carousel", "inline"]
 
 MAX_BYTES = 400_000
 NAMES = ("inside_an_lstm", "which_memory_for_my_stream")
-STREAM = {"seeds=3": "seeds=1", '{"steps": 400}': '{"steps": 2}', "params=5_000": "params=300"}
-SMALL = {"inside_an_lstm": {"STEPS = 600": "STEPS = 25", "width=128": "width=8"}, "which_memory_for_my_stream": STREAM}
+STREAM = {"seeds=3": "seeds=1", '"steps": 800': '"steps": 2', "params=5_000": "params=300"}
+SMALL = {"inside_an_lstm": {"STEPS = 500": "STEPS = 25", "width=128": "width=8"}, "which_memory_for_my_stream": STREAM}
 """Replacements that make a notebook quick. The quick notebooks run by the everyday tests, and the whole ones by the
 slow tests."""
 
@@ -169,6 +169,6 @@ def test_notebook_runs_in_a_kernel(name: str) -> None:
     printed = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
     if name == "inside_an_lstm":
         (score,) = re.findall(r"^score (\d\.\d+)$", printed, re.MULTILINE)
-        assert float(score) > 0.95
+        assert float(score) > 0.85
     else:
-        assert "18 cases" in printed and "Within the limits: " in printed
+        assert "15 cases" in printed and "Within the limits: " in printed

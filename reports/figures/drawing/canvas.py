@@ -42,7 +42,7 @@ MAX_LETTERS = 38
 """The largest length of a legend line in letters. Longer names are wrapped, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
-HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
+HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.095
 """Sizes of the heading in a figure file. The font size is in points. The letter width is that of a bold letter."""
 CAPTION_SIZE, CAPTION_LINE_INCHES, CAPTION_LETTER_INCHES = 7.5, 0.145, 0.059
 """Sizes of the caption in a figure file, as those of the heading."""

@@ -123,7 +123,7 @@ def test_figures_name_axes_units_and_models(figures: dict[str, Figure]) -> None:
     assert [
         label for label in labels if label in ("input gate", "forget gate", "candidate", "cell state c", "output h")
     ] == ["input gate", "forget gate", "candidate", "cell state c", "output h"]
-    assert {"input sequence", "answer", "yes"} <= set(labels)
+    assert {"input sequence", "answer: yes, right", "yes"} <= set(labels)
 
 
 def _labels(figure: Figure) -> list[str]:
