@@ -78,7 +78,9 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
         if cell.cell_type == "markdown":
             parts.append(cell.source.replace("](../docs/", "]("))
             continue
-        parts.append(f"```python\n{cell.source}\n```")
+        parts.append(
+            f"```python\n{cell.source.removesuffix(';')}\n```"
+        )  # a notebook hides the value before a semicolon
         parts.extend(_output(name, cell, output, figures) for output in cell.outputs)
     parts.insert(1, f"This page is the notebook [examples/{name}.ipynb](../examples/{name}.ipynb) with its outputs.")
     return "\n\n".join(filter(None, parts)) + "\n", figures
