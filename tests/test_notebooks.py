@@ -49,8 +49,8 @@ WRITER = write_notebooks()
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setitem(mpl.rcParams, "backend", "agg")
-    yield
+    with mpl.rc_context({"backend": "agg"}):
+        yield
     pyplot.close("all")
     install(())
 
@@ -142,7 +142,7 @@ def test_folder_has_no_other_figures() -> None:
 def test_quick_version_of_the_lstm_runs() -> None:
     names = run_code(code_cells(WRITER.read_notebook("inside_an_lstm")), SMALL["inside_an_lstm"])
     assert set(names["curves"]) == {0, 1, 3} and all(set(curve) == {0, 25} for curve in names["curves"].values())
-    assert len(pyplot.get_fignums()) == 5
+    assert len(pyplot.get_fignums()) == 6
     assert set(names["recorded"]) == {"input gate", "forget gate", "output gate", "cell state", "output"}
     assert all(values.shape == (30, 8) for values in names["recorded"].values())
     output = names["recorded"]["output gate"] * names["recorded"]["cell state"].tanh()

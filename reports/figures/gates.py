@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -168,30 +169,23 @@ def _panels(
 ) -> list[_Panel]:
     """Return the panels in order: input, answer, gates, state and output. Their values are those of the units shown."""
     sequence = view.sequence - 1
-    panels = [_Panel("", lambda axes: draw_inputs(axes, traces, sequence))]
+    panels = [_Panel("", partial(draw_inputs, traces=traces, sequence=sequence))]
     if traces.targets_STD is not None and traces.answers_STD is not None and traces.scored_ST is not None:
-        panels.append(_Panel("", lambda axes: draw_answers(axes, traces, sequence)))
+        panels.append(_Panel("", partial(draw_answers, traces=traces, sequence=sequence)))
     counts = {values.shape[2] for values in (*gates.values(), *states.values())}
-    of_units = (lambda count: "") if len(counts) == 1 else (lambda count: f", {plural(count, 'unit')}")
     averaged = plural(min(counts), "unit") if len(counts) == 1 else "the units shown"
-    label = f"mean of {averaged}, {plural(len(traces.inputs_STD), 'sequence')}"
-    for number, (gate, values_STU) in enumerate(gates.items()):
-        panels.append(
-            _Panel(
-                f"{GATE_TITLES.get(gate, gate)}{of_units(values_STU.shape[2])}",
-                lambda axes, gate=gate, values_STU=values_STU, number=number: _draw_gate(
-                    axes, gate, values_STU, sequence, label=None if number else label
-                ),
-            )
-        )
+    label: str | None = f"mean of {averaged}, {plural(len(traces.inputs_STD), 'sequence')}"
+
+    def titled(title: str, values_STU: np.ndarray, draw: Callable[[Axes], None]) -> _Panel:
+        return _Panel(title if len(counts) == 1 else f"{title}, {plural(values_STU.shape[2], 'unit')}", draw)
+
+    for gate, values_STU in gates.items():
+        draw = partial(_draw_gate, gate=gate, values_STU=values_STU, sequence=sequence, label=label)
+        panels.append(titled(GATE_TITLES.get(gate, gate), values_STU, draw))
+        label = None
     for state in sorted(states, key=lambda state: (state == OUTPUT, state)):
-        values_STU = states[state]
-        panels.append(
-            _Panel(
-                f"{_state_title(state)}{of_units(values_STU.shape[2])}",
-                lambda axes, values_STU=values_STU: _draw_units(axes, values_STU, sequence),
-            )
-        )
+        draw = partial(_draw_units, values_STU=states[state], sequence=sequence)
+        panels.append(titled(_state_title(state), states[state], draw))
     return panels
 
 

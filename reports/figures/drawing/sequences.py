@@ -45,7 +45,7 @@ def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
             label=f"channel {channel + 1}" if inputs_TD.shape[1] > 1 else None,
         )
     if inputs_TD.shape[1] > 1:
-        axes.legend(loc="best", fontsize=7.5)
+        axes.legend(loc="best", fontsize=7.5).set_in_layout(False)  # it may be wider than the panel
     axes.set_title("input sequence")
     _name_values(axes, traces.input_names)
 
