@@ -54,17 +54,16 @@ def execute(notebook: Any) -> None:
     """
     from nbclient import NotebookClient
 
-    paths = [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the kernel finds the packages of this checkout
-    resources = {"metadata": {"path": str(HOME / "examples")}}
-    NotebookClient(
+    paths = [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]  # of this checkout, whatever is installed
+    client = NotebookClient(
         notebook,
         timeout=TIMEOUT_SECONDS,
         kernel_name="python3",
-        resources=resources,
+        resources={"metadata": {"path": str(HOME / "examples")}},
         record_timing=False,
         coalesce_streams=True,
-    ).execute()
+    )
+    client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
     notebook.metadata.pop("language_info", None)  # it names the version of Python
     notebook.metadata["executed_code"] = code_digest(notebook)
 
