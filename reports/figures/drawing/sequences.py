@@ -81,6 +81,7 @@ def draw_answers(axes: Axes, traces: Traces, sequence: int) -> None:
         axes.set_title(f"answer: {answer}, {'right' if are_right[0] else 'wrong'}")
     else:
         axes.set_title("answer")
+    axes.margins(y=0.2)
     _name_values(axes, traces.target_names)
 
 
@@ -119,6 +120,8 @@ def _name_values(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(-0.5, len(names) - 0.5)
     if len(names) <= MAX_NAMED:
         axes.set_yticks(range(len(names)), labels=[shortened(name, NAME_LETTERS) for name in names])
+    else:
+        axes.locator_params(axis="y", integer=True)
 
 
 def _stretches(scored_T: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from reports import GatesView, ViewError
 from reports.figures import gates as module
 from reports.figures.drawing.canvas import Figure, finish_figure
-from reports.figures.drawing.sequences import SCORED, answers_in_words
+from reports.figures.drawing.sequences import MAX_NAMED, SCORED, answers_in_words
 from reports.figures.gates import SHOWN_UNITS, gates_figure
 from results import Traces
 
@@ -145,6 +145,11 @@ def test_real_answers_and_tokens_are_drawn(panels: dict[str, Axes]) -> None:
     draw(changed=replace(traces(), target_names=(), input_names=("x", "y"), inputs_STD=np.ones((S, T, 1), np.float32)))
     assert {str(line.get_label()) for line in panels["answer"].lines} == {"correct answer", "model's answer"}
     assert [label.get_text() for label in panels["input sequence"].get_yticklabels()] == ["x", "y"]
+    names = tuple(str(n) for n in range(MAX_NAMED + 1))
+    draw(changed=replace(traces(), input_names=names, target_names=names))
+    for title in ("input sequence", "answer"):
+        ticks = panels[title].get_yticks()
+        assert len(ticks) > 1 and all(float(tick).is_integer() for tick in ticks)
 
 
 def test_old_traces_have_neither_answer_nor_marks(panels: dict[str, Axes]) -> None:
