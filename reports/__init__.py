@@ -14,8 +14,10 @@ from reports.figures.accuracy import accuracy_against_length
 from reports.figures.chunks import chunk_cost
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
+from reports.figures.drawing.scale import Scale
 from reports.figures.frontier import memory_frontier
-from reports.figures.model_internals import case_figures, shown_cases, write_case_figures
+from reports.figures.gates import GatesView, ViewError
+from reports.figures.model_internals import case_figures, drawable, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost
 from reports.figures.training import training_curves
 from reports.html.figure_files import write_figures
@@ -29,6 +31,7 @@ from reports.text.needs import answer_needs
 __all__ = [
     "Baseline",
     "Figure",
+    "GatesView",
     "Health",
     "LeaderboardRow",
     "LedgerFinding",
@@ -37,8 +40,10 @@ __all__ = [
     "Needs",
     "Problem",
     "Quantity",
+    "Scale",
     "StepCost",
     "TimingRow",
+    "ViewError",
     "accuracy_against_cost",
     "accuracy_against_length",
     "aggregates_as",
@@ -49,6 +54,7 @@ __all__ = [
     "as_markdown",
     "case_figures",
     "chunk_cost",
+    "drawable",
     "latency",
     "leaderboard",
     "ledger",

@@ -87,7 +87,7 @@ from results.store.document import StoreError, write_atomically, write_document
 from results.store.merge import MergeResult, merge
 from results.store.output_file import STANDARD_OUTPUT, is_standard_output, write_output_file
 from results.store.store import Damage, Run, Store, artifact_digest
-from results.store.traces import Traces, load_traces, save_traces
+from results.store.traces import OUTPUT, Traces, load_traces, save_traces
 from results.store.verify import Flaw, Inspection, clean, verify
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "MAX_WAITING_SHARE",
     "METRICS",
     "MIN_TEST_SEQUENCES",
+    "OUTPUT",
     "PASSING_SHARE",
     "PROBES",
     "SCHEMA_VERSION",

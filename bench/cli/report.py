@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -121,14 +121,32 @@ def gates(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Folder for the figures (default: inside the run)."),
     ] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="List the matching cases and exit.")] = False,
+    layer: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Layer to draw, counted from 1 (default: the first with gates)."),
+    ] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Units to draw, such as 1-4,9 (default: the first eight)."),
+    ] = None,
+    sequence: Annotated[int, typer.Option(metavar="N", help="Stored sequence to draw, counted from 1.")] = 1,
+    scale: Annotated[
+        Literal["page", "slide"],
+        typer.Option(help="Size of text and lines: for a page with a caption, or for a slide in the format 16:9."),
+    ] = "page",
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List the matching cases with what can be drawn of each, and exit.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Draw gates, memory and gradients of one trained model.
+    """Draw inputs, answers, gates, states, memory and gradients of one trained model.
 
-    Each figure is written as SVG and PNG. The path of each written file is printed.
+    Each figure is written as SVG and PNG with its title and caption. The path of each written file is printed. Gates
+    need a run that measures them: `carousel run --measure accuracy,gates`. Of other runs, the learning curve of a case
+    can be drawn.
     """
-    from bench.commands.report import draw_gates, list_cases
+    from bench.commands.report import GatesOptions, draw_gates, list_cases
 
-    for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output):
+    options = GatesOptions(layer=layer, units=units, sequence=sequence, scale=scale)
+    for line in list_cases(store, run, case) if list_all else draw_gates(store, run, case, output, options):
         print(line)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import reports
 from bench.commands.find_case import find_case, find_cases, named_cases
-from bench.commands.output import format_by_ending, print_json, require_folder, run_document
+from bench.commands.output import (
+    format_by_ending,
+    new_console,
+    print_json,
+    print_lines,
+    require_folder,
+    run_document,
+)
 from bench.commands.quantities import NO_LIMITS, LimitOptions
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
-from results import Record, Run, RunFile, Store, load_traces
+from results import Record, Run, RunFile, Store, StoreError, load_traces
 
 PAGE = "report.html"
 FORMATS = {".html": "page", ".htm": "page"}
 """The endings of a page."""
 TRACED = "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates"
 """A command whose run has traces after some ten seconds of processor time."""
+HOW_TO_TRACE = f"to get traces within seconds, run `{TRACED}`, then `carousel gates`"
+UNITS = re.compile(r"(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?", re.ASCII)
+MAX_UNIT = 9999
 MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
 
@@ -152,25 +163,55 @@ def write_page(
         ) from None
 
 
-def draw_gates(store: Path, name: str, case: str | None, output: Path | None) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatesOptions:
+    """What `carousel gates` draws of a case, as given on the command line."""
+
+    layer: int | None = None
+    units: str | None = None
+    """Numbers and ranges of units, such as `1-4,9`; None for the first units."""
+    sequence: int = 1
+    scale: reports.Scale = "page"
+
+    def view(self) -> reports.GatesView:
+        """Return the layer, the sequence and the units to draw. Raises `UsageError` if `units` is invalid."""
+        return reports.GatesView(layer=self.layer, sequence=self.sequence, units=_units(self.units))
+
+
+def draw_gates(
+    store: Path, name: str, case: str | None, output: Path | None, options: GatesOptions | None = None
+) -> list[Path]:
     """Draw the figures of one case as SVG and PNG and return their paths.
+
+    A case without traces has a learning curve only; a note on standard error says how to get traces.
 
     Args:
         store: Folder of runs.
         name: The run: an id, a unique prefix, `latest`, or a path.
         case: Name, key or part of the key of the case; None draws the first case with traces.
         output: Folder for the figures; None writes into the run.
+        options: The layer, the units, the sequence and the scale; None for the usual ones.
 
-    Raises `UsageError` if the case is unknown, is ambiguous or has nothing to draw. Raises `UsageError` if a figure
-    cannot be written.
+    Raises `UsageError` if the case is unknown, is ambiguous or has nothing to draw. Raises `UsageError` if the traces
+    lack what `options` asks for, and if a figure cannot be written.
     """
     require_folder(output, "-o")
+    options = options or GatesOptions()
+    view = options.view()
     run = Store(store).find(name)
     file, records = read_run(run)
     record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case)
-    drawings = reports.case_figures(file, records, record.key, load_traces(run, record))
+    traces = load_traces(run, record)
+    if traces is None and view != reports.GatesView():
+        raise UsageError(f"{record.key} has no traces, so it has no layers, units or sequences; {HOW_TO_TRACE}")
+    try:
+        drawings = reports.case_figures(file, records, record.key, traces, view, options.scale)
+    except reports.ViewError as error:
+        raise UsageError(str(error)) from None
     if not drawings:
-        raise UsageError(f"{record.key} has no curves or traces to draw; to get some, run `{TRACED}`")
+        raise UsageError(f"{record.key} has no curves or traces to draw; {HOW_TO_TRACE}")
+    if traces is None:
+        print_lines([f"{record.key} has no traces, so no gates are drawn; {HOW_TO_TRACE}"], new_console(stderr=True))
     folder = output or run.folder / "figures" / record.key
     try:
         return reports.write_case_figures(drawings, folder)
@@ -179,20 +220,45 @@ def draw_gates(store: Path, name: str, case: str | None, output: Path | None) ->
 
 
 def list_cases(store: Path, name: str, case: str | None) -> list[str]:
-    """Return one line per case that matches `case`, with the digest and the name of the case.
+    """Return one line per case that matches `case`: digest, name, and what `carousel gates` can draw of it.
 
     If `case` is None, every case matches. Raises `UsageError` if no case matches.
     """
-    cases = named_cases(*read_run(Store(store).find(name)))
+    run = Store(store).find(name)
+    cases = named_cases(*read_run(run))
     matching = cases if case is None else find_cases(cases, case)
-    return [f"{named.digest}  {named.title}" for named in matching]
+    return [f"{named.digest}  {named.title}: {_drawable(run, named.record)}" for named in matching]
+
+
+def _drawable(run: Run, record: Record) -> str:
+    try:
+        drawn = reports.drawable(record, load_traces(run, record))
+    except StoreError:
+        drawn = [*reports.drawable(record, None), "unreadable traces"]
+    return ", ".join(drawn) or "nothing to draw"
+
+
+def _units(text: str | None) -> tuple[int, ...]:
+    """Return the units of a text such as `1-4,9`, in order and without repetitions. Raises `UsageError`."""
+    units: dict[int, None] = {}
+    for part in [] if text is None else text.split(","):
+        match = UNITS.fullmatch(part.strip())
+        first = int(match["first"]) if match else 0
+        last = int(match["last"] or first) if match else 0
+        if not 1 <= first <= last <= MAX_UNIT:
+            raise UsageError(f"--units: {part!r} is no unit or range of units; give numbers from 1, such as 1-4,9")
+        units |= dict.fromkeys(range(first, last + 1))
+    return tuple(units)
 
 
 def _first_with_traces(records: Sequence[Record]) -> Record:
     for record in records:
         if "traces" in record.artifacts:
             return record
-    raise UsageError(f"no case of this run has traces; to get some within seconds, run `{TRACED}`")
+    raise UsageError(
+        f"no case of this run has traces; {HOW_TO_TRACE}; for the learning curve of a case, name it: "
+        "`carousel gates RUN CASE`"
+    )
 
 
 def _cannot_write_into(folder: Path, error: OSError, option: str) -> UsageError:

@@ -10,22 +10,25 @@ activation outside [0, 1].
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import tasks
 from bench.probes import trace_analysis
-from bench.probes.recording import ATTENTION, watch_gates, watch_states
+from bench.probes.recording import ATTENTION, watch_gates, watch_states, watch_values
 from bench.probes.subject import ProbeResult, Subject
 from bench.training.data import to_device
 from bench.training.model import build_model
 from results import Measurement, Traces, save_traces
 
 STORED_SEQUENCES = 4
-STORED_UNITS = 8
-"""Largest number of units of a gate whose traces are stored for each stored sequence. A unit is a channel, or a head if
-the gate has one value per head. The first sequences and units are stored, because a deliberate selection would not be
+STORED_UNITS = 16
+"""Largest number of units of a gate or a state whose traces are stored. A unit is a channel, or a head if a gate has
+one value per head. The first sequences and units are stored, because a deliberate selection would not be
 representative."""
+STORED_NUMBERS = 1 << 19
+"""Largest number of values of gates and states that are stored. For long sequences, fewer sequences are stored."""
 MAX_STEPS = 64
 """Largest number of steps at which a trace metric is recorded. They are spread evenly over the whole sequence."""
 INNER_STEPS = slice(1, -1)
@@ -73,7 +76,7 @@ def measure(subject: Subject) -> ProbeResult:
     ]
     for (layer, role), gate_BTH in roles(gates).items():
         measurements += _measure_role(layer, role, gate_BTH, steps)
-    traces = save_traces(_stored_traces(gated.inputs, gates))
+    traces = save_traces(_stored_traces(subject, gated, gates))
     return ProbeResult(measurements=measurements, artifacts={"traces": traces})
 
 
@@ -153,26 +156,40 @@ def _trace(metric: str, trace_T: Tensor, steps: list[int], **at: int) -> list[Me
     return [Measurement(metric=metric, at=at | {"step": t + 1}, samples=(trace_T[t].item(),)) for t in steps]
 
 
-def _stored_traces(inputs: Tensor, gates: dict[str, Tensor]) -> Traces:
-    """Return the traces of the first sequences: inputs, gates of one layer, and attention of every layer.
+def _stored_traces(subject: Subject, batch: tasks.Batch, gates: dict[str, Tensor]) -> Traces:
+    """Return the traces of the first sequences of `batch`, for figures of single sequences.
 
-    The gates are those of the first layer that has any besides attention.
+    `gates` holds the activations on all sequences of `batch`.
     """
-    inputs_S = inputs[:STORED_SEQUENCES].cpu().float()
+    task, model, T = subject.task, subject.model, batch.mask.shape[1]
+    real = {name: gate for name, gate in gates.items() if not gate.is_complex()}
     attention = f".{ATTENTION}"
-    gates_S = {
-        name: gate[:STORED_SEQUENCES].cpu().float().numpy() for name, gate in gates.items() if not gate.is_complex()
-    }
-    gated_layers = [name.partition(".")[0] for name in gates_S if not name.endswith(attention)]
-    gated = f"{gated_layers[0]}." if gated_layers else ""
+    named = {name: gate[:, :, :STORED_UNITS] for name, gate in real.items() if not name.endswith(attention)}
+    values = watch_values(model, batch.inputs[:STORED_SEQUENCES])
+    states = {name: value[:, :, :STORED_UNITS] for name, value in values.items()}
+    numbers = T * sum(value.shape[2] for value in (*named.values(), *states.values()))
+    S = max(1, min(STORED_SEQUENCES, STORED_NUMBERS // max(1, numbers)))
+    with torch.inference_mode():
+        answers = task.answer(model(batch.inputs[:S]))
+    has_classes = isinstance(task.targets, tasks.Tokens)
     return Traces(
-        inputs_STD=(inputs_S if inputs_S.dim() == 3 else inputs_S.unsqueeze(2)).numpy(),
-        gates={
-            name.removeprefix(gated): gate[:, :, :STORED_UNITS]
-            for name, gate in gates_S.items()
-            if gated and name.startswith(gated) and not name.endswith(attention)
-        },
+        inputs_STD=_stored(batch.inputs[:S]),
+        gates={name: _stored(gate[:S]) for name, gate in named.items()},
+        states={name: _stored(value[:S]) for name, value in states.items()},
         attention={
-            int(name.removesuffix(attention)): gate for name, gate in gates_S.items() if name.endswith(attention)
+            int(name.removesuffix(attention)): gate[:S].cpu().float().numpy()
+            for name, gate in real.items()
+            if name.endswith(attention)
         },
+        targets_STD=_stored(batch.targets[:S]),
+        answers_STD=_stored(answers),
+        scored_ST=batch.mask[:S].cpu().numpy(),
+        input_names=tuple(task.input_names) if isinstance(task.inputs, tasks.Tokens) else (),
+        target_names=tuple(task.target_names) if has_classes else (),
     )
+
+
+def _stored(values: Tensor) -> np.ndarray:
+    """Return values (S, T) or (S, T, D) as float32 numbers (S, T, D). Tokens and classes have one channel."""
+    numbers = values.cpu().float().numpy()
+    return numbers if numbers.ndim == 3 else numbers[:, :, None]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import arch
+from results import OUTPUT
 
 ATTENTION = "attention"
 """Name of the gate that holds attention weights, (B, N, S), over S steps with the newest last."""
+SHAPE_SUFFIX = re.compile(r"_[A-Z]+$")
+"""The end of the name of a state's field, such as `_BH` of `c_BH`."""
 MAX_FEATURES = 512
 """Largest number of features of a state. A larger state is projected to this number, see `projection`."""
 PROJECTION_SEED = 5
@@ -68,6 +72,37 @@ def watch_states(model: arch.SequenceModel, inputs: Tensor) -> Iterator[Tensor]:
             yield project(features_BF)
 
 
+def watch_values(model: arch.SequenceModel, inputs: Tensor) -> dict[str, Tensor]:
+    """Return the output of every layer, and the vectors of its state, after each step.
+
+    The keys are `LAYER.output` and `LAYER.NAME`, such as `0.c`. A name is that of the state's field without its shape
+    suffix. The values have the shape (B, T, H). Left out are complex numbers, matrices, states that grow, and vectors
+    that equal the layer's output.
+
+    `inputs` has shape (B, T) or (B, T, D). The model is left in evaluation mode.
+    """
+    model.eval()
+    steps: dict[str, list[Tensor]] = {}
+    state = model.init_state(len(inputs))
+    with torch.inference_mode():
+        for x in inputs.unbind(1):
+            outputs, state = _step(model, x, state)
+            for layer, (output, layer_state) in enumerate(zip(outputs, state, strict=True)):
+                for name, part in {OUTPUT: output, **_vectors(layer_state, len(inputs))}.items():
+                    steps.setdefault(f"{layer}.{name}", []).append(part.clone())  # a step may change it in place
+        values = {
+            name: torch.stack(parts, 1)
+            for name, parts in steps.items()
+            if len(parts) == inputs.shape[1] and len({part.shape for part in parts}) == 1
+        }
+    outputs_by_layer = {name.partition(".")[0]: value for name, value in values.items() if name.endswith(f".{OUTPUT}")}
+    return {
+        name: value
+        for name, value in values.items()
+        if name.endswith(f".{OUTPUT}") or not torch.equal(value, outputs_by_layer[name.partition(".")[0]])
+    }
+
+
 def fixed_states(model: arch.SequenceModel, inputs: Tensor) -> list[bool]:
     """Return for each layer whether its state has the same size after all T steps of `inputs` as after the first."""
     with torch.inference_mode():
@@ -113,6 +148,22 @@ def _step(model: arch.SequenceModel, x: Tensor, state: list[arch.State]) -> tupl
 def _parts(state: arch.State, batch: int) -> list[Tensor]:
     """Return the tensors (B, ...) of a layer's state. A tensor without B values, such as a counter, is left out."""
     return [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor) and leaf.shape[:1] == (batch,)]
+
+
+def _vectors(state: arch.State, batch: int) -> dict[str, Tensor]:
+    """Return the real vectors (B, H) of a layer's state by name: `c` of the field `c_BH`, or `state`."""
+    named: dict[str, Tensor] = {}
+    for path, leaf in pytree.tree_leaves_with_path(state):
+        if isinstance(leaf, Tensor) and leaf.dim() == 2 and len(leaf) == batch and not leaf.is_complex():
+            key = path[-1] if path else None
+            if isinstance(key, pytree.GetAttrKey):
+                name = SHAPE_SUFFIX.sub("", key.name)
+            elif isinstance(key, pytree.MappingKey):
+                name = str(key.key)
+            else:
+                name = f"state{len(named) + 1}" if path else "state"
+            named.setdefault(name, leaf)
+    return named
 
 
 def _as_real(part: Tensor) -> Tensor:

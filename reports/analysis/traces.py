@@ -10,6 +10,11 @@ from typing import NamedTuple
 
 from reports.analysis.groups import Group, Seed
 
+HIGH_FROM = 0.8
+"""The lower end of the range that figures of hold gates shade. A claim says that forget gates stay in 0.8–1."""
+HOLD_GATES = frozenset({"forget", "decay", "update"})
+"""The names of gates whose activation is the share of the memory that is kept."""
+
 
 class Trace(NamedTuple):
     """The mean, the lowest and the highest value of a metric over seeds, along one coordinate.

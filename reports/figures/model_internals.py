@@ -9,11 +9,13 @@ from pathlib import Path
 from reports.analysis.groups import Group, Seed, group_cases
 from reports.analysis.traces import settings_of, single_seed_group, slug
 from reports.figures.drawing.canvas import Figure, Form
-from reports.figures.gates import attention_figure, gates_figure
+from reports.figures.drawing.scale import Scale, drawn_at
+from reports.figures.gates import GatesView, attention_figure, gates_figure
 from reports.figures.learning import learning_figure
 from reports.figures.overfitting import alternative_trainings, overfitting_figure
 from reports.figures.retention import retention_figure
 from reports.figures.traces import gradient_trace_figure, memory_trace_figure
+from reports.format.numbers import listed
 from results import Record, RunFile, Traces, write_output_file
 from results.specs import Spec
 
@@ -59,31 +61,46 @@ def model_internals_figures(groups: Sequence[Group], traces: Mapping[str, Traces
     return [figure for figure in figures if figure is not None]
 
 
-def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Traces | None) -> list[Figure]:
+def case_figures(
+    run: RunFile,
+    records: Sequence[Record],
+    key: str,
+    traces: Traces | None,
+    view: GatesView | None = None,
+    scale: Scale = "page",
+) -> list[Figure]:
     """Return the figures of one case, labelled as on the page of the run.
 
     Every title names the architecture and the seed. Figure names are unique, so that the figures of many cases can
-    share a folder.
+    share a folder. The learning curve is drawn even if the fit to the training set was not measured.
 
     Args:
         run: The run of the case.
         records: All records of the run, which determine the label.
         key: The key of the case. The list is empty if no case has this key.
         traces: The traces of the case; None to draw no gates and no attention.
+        view: The layer, the sequence and the units to draw; None for the first of each.
+        scale: `page`, or `slide` for larger text in the format of a slide.
+
+    Raises `ViewError` if the traces lack what `view` asks for.
     """
+    view = view or GatesView()
     for group in group_cases(run, records):
         for seed in group.seeds:
             if seed.key == key:
                 single = [single_seed_group(group, seed)]
-                gates, attention = (None, None) if traces is None else _traces_figures(group, seed.case.seed, traces)
-                figures = {
-                    "learning": learning_figure(single, task=group.task, length=group.length),
-                    "gates": gates,
-                    "attention": attention,
-                    "retention": retention_figure(single, task=group.task, length=group.length),
-                    "memory-trace": memory_trace_figure(single),
-                    "gradient-trace": gradient_trace_figure(single),
-                }
+                with drawn_at(scale):
+                    gates, attention = (
+                        (None, None) if traces is None else _traces_figures(group, seed.case.seed, traces, view)
+                    )
+                    figures = {
+                        "learning": learning_figure(single, task=group.task, length=group.length, needs_fit=False),
+                        f"gates{view.suffix}": gates,
+                        "attention": attention,
+                        "retention": retention_figure(single, task=group.task, length=group.length),
+                        "memory-trace": memory_trace_figure(single),
+                        "gradient-trace": gradient_trace_figure(single),
+                    }
                 name = _file_name(seed)
                 return [
                     replace(_with_case_in_title(figure, group.arch, seed.case.seed), name=f"{kind}-{name}")
@@ -93,8 +110,31 @@ def case_figures(run: RunFile, records: Sequence[Record], key: str, traces: Trac
     return []
 
 
+def drawable(record: Record, traces: Traces | None) -> list[str]:
+    """Return what `case_figures` can draw of a case, in words: `learning curve`, `gates of layers 1 and 2`.
+
+    `traces` are the traces of the case, or None if there are none.
+    """
+    with_gates = [] if traces is None else sorted({int(name.partition(".")[0]) for name in traces.gates})
+    only_states = [] if traces is None or with_gates or traces.attention else traces.layers
+    drawn = {
+        "learning curve": record.training is not None and bool(record.training.curve),
+        f"gates of {_layers_in_words(with_gates)}": bool(with_gates),
+        f"output of {_layers_in_words(only_states)}": bool(only_states),
+        "attention": traces is not None and bool(traces.attention),
+        "hold gates": bool(record.of("forget_share")),
+        "memory of the first input": bool(record.of("memory_trace")),
+        "gradients": bool(record.of("gradient_trace")),
+    }
+    return [what for what, is_drawn in drawn.items() if is_drawn]
+
+
+def _layers_in_words(layers: Sequence[int]) -> str:
+    return f"layer{'s' if len(layers) > 1 else ''} {listed([str(layer + 1) for layer in layers])}" if layers else ""
+
+
 def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write each figure with its title as SVG and as PNG, and return the paths.
+    """Write each figure with its title and caption as SVG and as PNG, and return the paths.
 
     `folder` is created if it does not exist. Every figure needs a `render_file`. Raises `OSError` if `folder` cannot be
     written.
@@ -122,7 +162,10 @@ def _file_name(seed: Seed) -> str:
     return f"{arch}-{task}-{seed.case.seed}-{seed.key.rpartition('.')[2]}"
 
 
-def _traces_figures(group: Group, seed: int, traces: Traces) -> tuple[Figure | None, Figure | None]:
+def _traces_figures(
+    group: Group, seed: int, traces: Traces, view: GatesView | None = None
+) -> tuple[Figure | None, Figure | None]:
     subject = f"{group.arch} on {group.task}, seed {seed}"
     name = f"{group.arch} {group.task} {seed}"
-    return gates_figure(traces, subject=subject, name=name), attention_figure(traces, subject=subject, name=name)
+    gates = gates_figure(traces, subject=subject, name=name, view=view)
+    return gates, attention_figure(traces, subject=subject, name=name)

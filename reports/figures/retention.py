@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.analysis.groups import Group, archs_of
-from reports.analysis.traces import layers, metric_trace, slug, units
+from reports.analysis.traces import HIGH_FROM, layers, metric_trace, slug, units
 from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import WIDTH, decades_axis
 from reports.figures.drawing.bands import Band, banded_figure
@@ -28,8 +28,6 @@ from reports.format import numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLAIMED_FROM = 0.8
-"""The lower end of the shaded range. According to a claim, forget gates stay between this value and 1."""
 MIN_RETAINED = 1e-12
 """Smaller shares are drawn at this value, because later steps cannot make use of so little."""
 ROW_INCHES = 2.2
@@ -64,7 +62,7 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
         return finish_figure(
             figure,
             name=f"retention-{slug(task)}-{length}",
-            title=f"Hold gates, {task} at {length:,}",
+            title=f"How long units hold their memory, {task} at {length:,}",
             alternative=(
                 f"Hold-gate activations, retained shares and half-lives of {name_all(archs_of(measured))} on {task} at "
                 f"{length:,}; the median half-life in the best layer is {longest}."
@@ -73,7 +71,7 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
             how_to_read=(
                 "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate, "
                 "the magnitude of a linear recurrence's decay) on held-out sequences; the range "
-                f"{CLAIMED_FROM:g}–1 is shaded. Middle: how much of what a unit wrote at the first step remains at "
+                f"{HIGH_FROM:g}–1 is shaded. Middle: how much of what a unit wrote at the first step remains at "
                 "the last step, which is the product of its hold gate over all steps after the first; shares below "
                 f"{numbers.power_of_ten(MIN_RETAINED)} are drawn at that value. Right: the number of steps after which "
                 "half remains; the dashed line is the length of the sequence. Units of all seeds are sorted together."
@@ -92,7 +90,7 @@ def _draw_band(band: Band, groups: Sequence[Group], rows: Sequence[int], length:
             _draw_sorted(retention, retained, style)
             _draw_sorted(half_life, units(group, "half_life_steps", layer), style)
         histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
-        histogram.axvspan(CLAIMED_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
+        histogram.axvspan(HIGH_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
         histogram.set_xlim(0, 1)
         decades_axis(retention)
         retention.set_ylim(MIN_RETAINED / MARKER_ROOM, MARKER_ROOM)
@@ -141,7 +139,7 @@ def _describe(group: Group, rows: Sequence[int]) -> str:
         shares = units(group, "forget_share", layer)
         if shares:
             parts.append(
-                f"layer {layer + 1} {fmean(shares):.2f} of activations in {CLAIMED_FROM:g}–1, median half-life "
+                f"layer {layer + 1} {fmean(shares):.2f} of activations in {HIGH_FROM:g}–1, median half-life "
                 f"{numbers.significant(_median_half_life(group, layer))} steps"
             )
     return f"{group.arch}: {', '.join(parts)}"

@@ -58,7 +58,7 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
         return finish_figure(
             figure,
             name="memory-trace",
-            title="Memory trace",
+            title="How well the first input can be read from the memory",
             alternative=(
                 f"How well x₁ can be decoded from the state of {name_all(group.arch for group, _ in traces)} at each "
                 f"step; at the last step, R² is {extreme(last, write=lambda value: f'{value:.2f}')}."
@@ -122,7 +122,7 @@ def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
         return finish_figure(
             figure,
             name="gradient-trace",
-            title="Gradient trace",
+            title="How strongly the loss depends on each input",
             alternative=(
                 f"Gradient of the loss with respect to the input at each step, before and after training, of "
                 f"{name_all(group.arch for group, _ in trained)}; after training, the gradient at the first step is "

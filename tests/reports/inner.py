@@ -127,9 +127,10 @@ def levels(case: Case, layer: int) -> list[Measurement]:
 
 
 def traces(arch: str) -> Traces | None:
-    """Return traces of two sequences: gates that change from 0 to ±1, or a Transformer's attention to the first step.
+    """Return traces of two sequences: gates and states that change from 0, or attention to the first step.
 
-    The traces of an RNN have neither gates nor attention.
+    The model answers yes to the first sequence, and no to the second. Yes is correct for both. The traces of an RNN
+    have neither gates nor attention.
     """
     inputs = np.zeros((2, LENGTH, 1), np.float32)
     if arch == "transformer":
@@ -139,4 +140,14 @@ def traces(arch: str) -> Traces | None:
     if arch == "rnn":
         return Traces(inputs_STD=inputs)
     rising = np.linspace(0, 1, LENGTH, dtype=np.float32)[None, :, None].repeat(2, 0).repeat(3, 2)
-    return Traces(inputs_STD=inputs, gates={"candidate": -rising, "forget": rising, "input": rising})
+    scored = np.zeros((2, LENGTH), bool)
+    scored[:, -1] = True
+    return Traces(
+        inputs_STD=inputs,
+        gates={"0.candidate": -rising, "0.forget": rising, "0.input": rising, "1.forget": 1 - rising},
+        states={"0.c": 2 * rising, "0.output": -rising, "1.c": rising, "1.output": rising},
+        targets_STD=np.ones((2, LENGTH, 1), np.float32),
+        answers_STD=np.array([[[1]] * LENGTH, [[0]] * LENGTH], np.float32),
+        scored_ST=scored,
+        target_names=("no", "yes"),
+    )

@@ -1,6 +1,7 @@
 """Shared parts of all figures: plot styles, legends, SVG output and dark mode.
 
-Each plot style has its own colour and marker, so that figures can be read in greyscale, too.
+A colour means an architecture. The variants of an architecture differ in dash pattern and marker. No two styles have
+both colour and marker in common, so that figures can be read in greyscale, too.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import html
 import io
 import re
+import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reports.figures.drawing.scale import DOTS_PER_INCH, current_scale, figure_inches
 from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
 INK, PALE = "#24292f", "#8c959f"
 """The colours of text and of secondary lines. The style file uses the same colours."""
-PNG_DOTS_PER_INCH = 160
 LETTER_INCHES = 0.08
 """The approximate width of a letter in a legend, in inches."""
 LINE_INCHES = 0.175
@@ -39,8 +42,10 @@ MAX_LETTERS = 38
 """The largest length of a legend line in letters. Longer names are wrapped, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 
-HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
+HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.095
 """Sizes of the heading in a figure file. The font size is in points. The letter width is that of a bold letter."""
+CAPTION_SIZE, CAPTION_LINE_INCHES, CAPTION_LETTER_INCHES = 7.5, 0.145, 0.059
+"""Sizes of the caption in a figure file, as those of the heading."""
 
 Form = Literal["svg", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
@@ -62,7 +67,7 @@ class Figure:
     name: str
     """The file name without suffix, and the ID of the element on the page."""
     title: str
-    svg: str
+    svg: str = field(repr=False)
     alternative: str
     """The alternative text: one sentence that says what the figure shows and its main result."""
     description: str
@@ -70,7 +75,11 @@ class Figure:
     how_to_read: str
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """A function that renders the figure below a heading, as SVG or as PNG. None if files have no heading."""
+    """A function that renders the figure with a heading and its caption as SVG or PNG. None if files have neither."""
+
+    def _repr_svg_(self) -> str:
+        """Return the SVG, which a notebook shows."""
+        return self.svg
 
 
 COLOURS = (
@@ -81,7 +90,8 @@ COLOURS = (
 other, also to readers who are red-blind or green-blind. All stand out against a white and a dark page."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h", "*", "<", ">", "d")
 MARKER_SHIFT = 5
-"""When the colours begin again, so many markers are skipped, so that a colour comes back with an unlike marker."""
+"""So many markers are skipped for the next variant of an architecture, and when the colours begin again, so that a
+colour comes back with an unlike marker."""
 DASHES: tuple[Dash, ...] = (
     "solid",
     (0, (5, 1.5)),
@@ -91,35 +101,36 @@ DASHES: tuple[Dash, ...] = (
     (0, (8, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-_ALL_STYLES = tuple(
-    PlotStyle(
-        COLOURS[n % len(COLOURS)],
-        MARKERS[(n + MARKER_SHIFT * (n // len(COLOURS))) % len(MARKERS)],
-        DASHES[n % len(DASHES)],
-    )
-    for n in range(len(COLOURS) * len(MARKERS))
-)
-"""Styles of which no two have both colour and marker in common."""
-_FIXED_STYLES = dict(zip(("lstm", "gru", "rnn", "transformer"), _ALL_STYLES, strict=False))
-_SPARE_STYLES = _ALL_STYLES[len(_FIXED_STYLES) :]
+WELL_KNOWN = ("lstm", "gru", "rnn", "transformer")
+"""Architectures that have the same style in every figure."""
 
 
 def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
-    """Return one plot style per label of an architecture.
+    """Return one plot style per label of an architecture, such as `lstm` or `lstm:forget_bias=2`.
 
-    The first label of each well-known architecture gets the fixed style of that architecture. All other labels
-    get the spare styles in order. Spare styles repeat if there are too few of them.
+    Labels with the same name before the options have one colour. Their dash patterns differ: the first is solid. The
+    first label of each well-known architecture has a fixed style. Other architectures get the spare colours in order.
+    Markers repeat, if there are too few of them, with another colour.
     """
+    orders = {name: n for n, name in enumerate(WELL_KNOWN)}
+    uses = Counter(MARKERS[: len(WELL_KNOWN)])
+    variants: Counter[str] = Counter()
+    taken: set[tuple[str, str]] = set()
     styles: dict[str, PlotStyle] = {}
-    spare = 0
-    for arch in archs:
-        base = re.split(r"[: ]", arch, maxsplit=1)[0]
-        known = _FIXED_STYLES.get(base)
-        if known is not None and known not in styles.values():
-            styles[arch] = known
-        else:
-            styles[arch] = _SPARE_STYLES[spare % len(_SPARE_STYLES)]
-            spare += 1
+    for arch in dict.fromkeys(archs):
+        name = re.split(r"[: ]", arch, maxsplit=1)[0]
+        order, variant = orders.setdefault(name, len(orders)), variants[name]
+        colour = COLOURS[order % len(COLOURS)]
+        marker = MARKERS[order % len(MARKERS)]
+        if variant or name not in WELL_KNOWN:
+            first = order + MARKER_SHIFT * (order // len(COLOURS) + variant)
+            others = [MARKERS[(first + n) % len(MARKERS)] for n in range(len(MARKERS))]
+            free = [marker for marker in others if (colour, marker) not in taken] or others
+            marker = min(free, key=lambda marker: uses[marker])
+            uses[marker] += 1
+        taken.add((colour, marker))
+        styles[arch] = PlotStyle(colour, marker, DASHES[variant % len(DASHES)])
+        variants[name] += 1
     return styles
 
 
@@ -137,10 +148,10 @@ def figure_style() -> Iterator[None]:
 
 
 def empty_figure(width: float, height: float) -> MplFigure:
-    """Return an empty figure of the given size in inches."""
+    """Return an empty figure of the given size in inches, or of the size of a slide: see `drawing.scale`."""
     from matplotlib.figure import Figure as MplFigure
 
-    figure = MplFigure(figsize=(width, height), layout="constrained")
+    figure = MplFigure(figsize=figure_inches(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return figure
 
@@ -230,21 +241,24 @@ def finish_figure(
         alternative: One sentence that says what the figure shows and its main result.
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
-        headed: Whether files of the figure contain its title.
+        headed: Whether files of the figure contain its title and, at the scale of a page, its caption.
     """
     description = f"{title}: {description}"
+    scale = current_scale()
+    caption = how_to_read if scale == "page" else ""
 
     def render_file(form: Form, heading: str) -> bytes:
-        with figure_style(), _headed(figure, heading) as whole:
+        with figure_style(), _with_texts(figure, heading, caption) as whole:
             if form == "svg":
-                return to_svg(figure, title=heading, description=description, whole=whole).encode()
+                full_description = f"{description}\n{how_to_read}"
+                return to_svg(figure, title=heading, description=full_description, whole=whole).encode()
             out = io.BytesIO()
             figure.savefig(
                 out,
                 format="png",
-                dpi=PNG_DOTS_PER_INCH,
+                dpi=DOTS_PER_INCH[scale],
                 facecolor="white",
-                metadata={"Software": None},
+                metadata={"Software": None, "Title": heading, "Description": f"{alternative} {how_to_read}"},
                 bbox_inches=whole,
             )
         return out.getvalue()
@@ -261,10 +275,10 @@ def finish_figure(
 
 
 @contextmanager
-def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
-    """Put a heading above a figure within a `with` block, and yield the bounding box of both in inches.
+def _with_texts(figure: MplFigure, heading: str, caption: str) -> Iterator[Bbox]:
+    """Put a heading above and a caption below a figure within a `with` block, and yield the box of all in inches.
 
-    The panels do not move.
+    The panels do not move. An empty `caption` takes no room.
     """
     from matplotlib.transforms import Bbox
 
@@ -275,21 +289,37 @@ def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
         for each in part.legends:
             each.set_bbox_to_anchor(Bbox.unit(), transform=part.transSubfigure)
     width, height = figure.get_size_inches()
-    lines = wrap_label(heading, int(width / HEADING_LETTER_INCHES))
-    added = HEADING_LINE_INCHES * (lines.count("\n") + 1) + HEADING_LINE_INCHES / 2
-    text = figure.text(
-        0.06 / width,
-        1 + (added - HEADING_LINE_INCHES / 2) / height,
-        lines,
-        fontsize=HEADING_SIZE,
-        fontweight="bold",
-        va="top",
-        in_layout=False,
-    )
+    above = wrap_label(heading, int(width / HEADING_LETTER_INCHES)).splitlines()
+    below = textwrap.wrap(caption, int(width / CAPTION_LETTER_INCHES))
+    added = HEADING_LINE_INCHES * len(above) + HEADING_LINE_INCHES / 2
+    room = CAPTION_LINE_INCHES * (len(below) + 1) if below else 0.0
+    texts = [
+        figure.text(
+            0.06 / width,
+            1 + (added - HEADING_LINE_INCHES / 2) / height,
+            "\n".join(above),
+            fontsize=HEADING_SIZE,
+            fontweight="bold",
+            va="top",
+            in_layout=False,
+        ),
+        *(
+            figure.text(
+                0.06 / width,
+                -CAPTION_LINE_INCHES * (line + 0.5) / height,
+                text,
+                fontsize=CAPTION_SIZE,
+                va="top",
+                in_layout=False,
+            )
+            for line, text in enumerate(below)
+        ),
+    ]
     try:
-        yield Bbox.from_bounds(0, 0, width, height + added)
+        yield Bbox.from_bounds(0, -room, width, height + added + room)
     finally:
-        text.remove()
+        for text in texts:
+            text.remove()
 
 
 def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | None = None) -> str:

@@ -1,10 +1,12 @@
-"""Tests of the `gates` probe on models with known gates, of the fit and early stopping, and of `carousel gates`."""
+"""Tests of the `gates` probe on models with known gates, and of the fit and early stopping."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.numpy
 import torch
@@ -20,12 +22,8 @@ from bench.probes.subject import ProbeResult, Subject
 from bench.training.data import fit_batch
 from bench.training.evaluation import evaluate
 from bench.training.loop import train
-from results import Case, Measurement, Store, load_traces
-from tests.bench.carousel import Carousel, carousel
-from tests.bench.inline_executor import Inline, inline
-from tests.bench.tiny import CLAIM, TINY, tiny_case, write_plan
-
-__all__ = ["carousel", "inline"]
+from results import Case, Measurement, Record, Run, Traces, load_traces
+from tests.bench.tiny import TINY, tiny_case, write_plan
 
 FLOAT32 = 1e-5
 """Tolerance for float32 models with a few units."""
@@ -133,6 +131,56 @@ def test_all_analyses_read_test_sequences_and_no_training_sequences(monkeypatch:
     for inputs in (*read, stored):
         assert torch.equal(inputs, expected[: len(inputs)])
         assert not (inputs[:, None] == trained[None]).all((2, 3)).any()
+
+
+def stored(subject: Subject) -> Traces:
+    """Return the traces that the probe stores."""
+    case = subject.case
+    record = Record(key=case.key, case=case, status="ok", artifacts={"traces": "traces.safetensors"})
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "traces.safetensors").write_bytes(gates.measure(subject).artifacts["traces"])
+        traces = load_traces(Run(Path(folder)), record)
+    assert traces is not None
+    return traces
+
+
+@pytest.mark.parametrize("rule", ["sum", "equal"])
+def test_traces_hold_gates_states_and_answers_of_all_layers(rule: str) -> None:
+    case = tiny_case("lstm", f"first_last:rule={rule}", length=LENGTH)
+    task, H = tasks.build(case.task), gates.STORED_UNITS + 4
+    tokens = rule == "equal"
+    model = arch.build("lstm", channels=None if tokens else 1, vocabulary=2 if tokens else None, outputs=2, width=H)
+    traces = stored(Subject(case=case, task=task, model=model))
+    S = gates.STORED_SEQUENCES
+    batch = task.sample(tasks.generator(case.seed, "test"), gates.MIN_SEQUENCES, LENGTH, "test")
+    assert traces.layers == [0, 1]
+    for layer in (0, 1):
+        assert set(traces.gates_of(layer)) == {"input", "forget", "candidate", "output"}
+        assert set(traces.states_of(layer)) == {"c", "output"}
+    with torch.inference_mode():
+        hidden = model.encoder(batch.inputs[:S])
+        for n, layer in enumerate(model.layers):
+            state, cells = layer.init_state(S), []
+            for x_BD in hidden.unbind(1):
+                _, state = layer.step(x_BD, state)
+                cells.append(state.c_BH.clone())
+            hidden = layer.scan(hidden, layer.init_state(S))[0]
+            expected = {f"{n}.c": torch.stack(cells, 1), f"{n}.output": hidden}
+            for name, value in expected.items():
+                np.testing.assert_allclose(traces.states[name], value[:, :, : gates.STORED_UNITS], atol=FLOAT32)
+        answers = model(batch.inputs[:S]).argmax(-1)
+    assert traces.targets_STD is not None and traces.answers_STD is not None and traces.scored_ST is not None
+    np.testing.assert_array_equal(traces.scored_ST, batch.mask[:S])
+    np.testing.assert_array_equal(traces.answers_STD[:, :, 0], answers)
+    np.testing.assert_array_equal(traces.targets_STD[:, :, 0], batch.targets[:S])
+    assert (traces.target_names, traces.input_names) == (("no", "yes"), ("0", "1") if tokens else ())
+
+
+def test_of_long_sequences_fewer_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    per_sequence = LENGTH * 4 * (4 + 2)  # gates and states, of four units each
+    for limit, expected in ((4 * per_sequence, 4), (3 * per_sequence, 3), (per_sequence - 1, 1)):
+        monkeypatch.setattr(gates, "STORED_NUMBERS", 2 * limit)  # there are two layers
+        assert len(stored(zero_lstm()).inputs_STD) == expected
 
 
 def test_network_with_zero_weights_has_no_memory_and_no_gradients() -> None:
@@ -259,71 +307,3 @@ def test_extra_cases_are_added_to_the_grid(tmp_path: Path) -> None:
         ("rnn", 0.1),
     }
     assert len(planned) == 2 + 2 + 1 + 2
-
-
-GATED = TINY.replace("width = 4", 'width = 4\nmeasure = ["accuracy", "gates"]')
-
-
-def test_gates_command_plots_one_case(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
-    write_plan(tmp_path, GATED + CLAIM)
-    ended = carousel("run", "tiny.toml", "-q")
-    assert ended.code == 0, ended.err
-    assert "1 claim: 1 reproduced; 1 verdict not robust." in ended.out
-    (run,) = Store(tmp_path / "carousel-runs").runs()
-    records, _ = run.read()
-    assert [claim.name for claim in run.file().claims] == ["learns"]
-    ended = carousel("gates", "latest", "-o", "plots", "lstm.first_last.L4.s1")
-    written = {Path(line).name for line in ended.out.split()}
-    (case,) = (record.case for record in records.values() if record.key.startswith("lstm.first_last.L4.s1"))
-    name = f"lstm-first-last-1-{case.digest()}"
-    kinds = ("gates", "retention", "memory-trace", "gradient-trace")
-    assert written == {f"{kind}-{name}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
-    for name in written:
-        begin = (tmp_path / "plots" / name).read_bytes()[:5]
-        assert begin == (b"\x89PNG\r" if name.endswith("png") else b"<svg ")
-    other = carousel("gates", "latest", "-o", "plots", "lstm on first_last, seed 0").out.split()
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == written | {Path(path).name for path in other}
-    assert not written & {Path(path).name for path in other}
-    listed = carousel("gates", "latest", "--list").out.splitlines()
-    assert len(listed) == 4
-    assert f"{case.digest()}  lstm on first_last at 4, seed 1" in listed
-    page = (run.folder / "report.html").read_text()
-    assert page.count('id="gates-lstm-first-last-0"') == 1
-    assert all(load_traces(run, record) is not None for record in records.values())
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["first_last"], "matches 4 cases; choose one by its digest"),
-        (["nobody"], "no case 'nobody' in this run"),
-        (["-o", "tiny.toml"], "cannot write into tiny.toml"),
-    ],
-)
-def test_gates_command_reports_unusable_arguments_in_one_line(
-    words: list[str], message: str, tmp_path: Path, carousel: Carousel, inline: Inline
-) -> None:
-    write_plan(tmp_path, GATED)
-    carousel("run", "tiny.toml", "-q")
-    ended = carousel("gates", "latest", *words)
-    assert ended.code == 2
-    assert message in ended.err
-
-
-def test_gates_command_suggests_a_run_with_traces(carousel: Carousel, inline: Inline) -> None:
-    carousel("run", "tiny.toml", "-q", "--measure", "accuracy")
-    ended = carousel("gates")
-    assert ended.code == 2
-    assert "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates" in ended.err
-
-
-def test_corrupt_traces_are_reported_and_omitted(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
-    write_plan(tmp_path, GATED)
-    carousel("run", "tiny.toml", "-q")
-    (run,) = Store(tmp_path / "carousel-runs").runs()
-    for path in run.folder.glob("artifacts/lstm*/traces.safetensors"):
-        path.write_bytes(b"half")
-    ended = carousel("report", "latest")
-    assert ended.code == 0
-    assert "skipped" in ended.err
-    assert 'id="gates-lstm' not in (run.folder / "report.html").read_text()

@@ -12,7 +12,7 @@ import arch
 import tasks
 from arch.core.block import in_blocks
 from bench.probes import gates
-from bench.probes.recording import MAX_FEATURES, fixed_states, watch_gates, watch_states
+from bench.probes.recording import MAX_FEATURES, fixed_states, watch_gates, watch_states, watch_values
 from bench.probes.subject import Subject
 from tests.bench.tiny import tiny_case
 
@@ -150,3 +150,31 @@ def test_probe_measures_and_stores_a_matrix_memory() -> None:
     (kept,) = [one.samples for one in result.measurements if one.metric == "retention" and one.at["layer"] == 0]
     assert kept == pytest.approx((1.0, 0.25 ** (LENGTH - 1)))
     assert len(next(watch_states(model_of(width=200), inputs_of()))[0]) == MAX_FEATURES
+
+
+def test_values_are_outputs_and_vectors_of_the_state() -> None:
+    watched = watch_values(model_of(), inputs_of())
+    assert set(watched) == {"0.output", "1.output"}, "matrices, complex numbers and counters are left out"
+    model = model_of(1)
+    torch.testing.assert_close(watch_values(model, inputs_of())["0.output"], model.layers[0](inputs_of()))
+
+
+class Tuples(Memory):
+    """A layer whose state is a tuple of vectors that each step changes in place; the second is its output."""
+
+    def init_state(self, batch: int) -> Any:
+        return self.empty(batch, 3), self.empty(batch, self.width), self.empty(batch, 2)
+
+    def step(self, x_BD: Tensor, state: Any) -> tuple[Tensor, Any]:
+        total, output, few = state
+        total.add_(x_BD)
+        output.copy_(total[:, :1].expand_as(output))
+        return output.clone(), (total, output, few)
+
+
+def test_values_of_vectors_without_names_are_copied_and_numbered() -> None:
+    model = arch.SequenceModel(nn.Identity(), [Tuples(1, 5)], nn.Linear(5, 2))
+    inputs = inputs_of()
+    watched = watch_values(model, inputs)
+    assert set(watched) == {"0.output", "0.state1", "0.state3"}, "a vector that equals the output is left out"
+    torch.testing.assert_close(watched["0.state1"], inputs.cumsum(1).expand(-1, -1, 3))

@@ -78,7 +78,7 @@ def test_gates_with_different_numbers_of_units_name_them() -> None:
     shapes = {"decay": 2, "write": 8}
     traces = Traces(
         inputs_STD=np.zeros((4, 6, 1), np.float32),
-        gates={name: np.full((4, 6, units), 0.5, np.float32) for name, units in shapes.items()},
+        gates={f"0.{name}": np.full((4, 6, units), 0.5, np.float32) for name, units in shapes.items()},
     )
     figure = gates_figure(traces, subject="x", name="x")
     assert figure is not None
@@ -89,7 +89,7 @@ def test_gates_with_different_numbers_of_units_name_them() -> None:
 def test_values_beyond_a_gate_have_an_axis_of_their_own() -> None:
     sizes = np.linspace(0, 30, 6, dtype=np.float32)[None, :, None].repeat(4, 0).repeat(2, 2)
     figure = gates_figure(
-        Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates={"step_size": sizes}), subject="x", name="x"
+        Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates={"0.step_size": sizes}), subject="x", name="x"
     )
     assert figure is not None
     assert "20" in texts(figure.svg)

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure as MplFigure
 import reports
 from reports.analysis.groups import group_cases
 from reports.figures import retention
-from reports.figures.drawing.canvas import PNG_DOTS_PER_INCH, Figure, finish_figure
+from reports.figures.drawing.canvas import Figure, finish_figure
+from reports.figures.drawing.scale import DOTS_PER_INCH
 from reports.figures.gates import gates_figure
 from results import Record, Traces
 from tests.reports import inner
@@ -50,10 +51,10 @@ def test_titles_of_a_case_name_architecture_and_seed_once(record: Record, figure
     arch = next(group.arch for group in group_cases(inner.run(), [record]) if group.records)
     assert {name: figure.title for name, figure in figures.items()} == {
         "learning": f"Learning curves, first_last at 6: {arch}, seed 0",
-        "gates": f"Gate activations, {arch} on first_last, seed 0",
-        "retention": f"Hold gates, first_last at 6: {arch}, seed 0",
-        "memory": f"Memory trace: {arch}, seed 0",
-        "gradient": f"Gradient trace: {arch}, seed 0",
+        "gates": f"Inside layer 1 of {arch} on first_last, seed 0",
+        "retention": f"How long units hold their memory, first_last at 6: {arch}, seed 0",
+        "memory": f"How well the first input can be read from the memory: {arch}, seed 0",
+        "gradient": f"How strongly the loss depends on each input: {arch}, seed 0",
     }
 
 
@@ -80,14 +81,17 @@ def test_file_has_its_title_above_the_panels_and_the_page_figure_has_none(
     assert " ".join(texts(written)).count(figure.title) == 1
     assert ElementTree.fromstring(written).findtext(f"{SVG}title") == figure.title
     assert figure.title not in " ".join(texts(figure.svg))
-    added = height(written) - height(figure.svg)
     before, after = heights(figure.svg), heights(written)
     ((_, heading),) = [(key, after.pop(key)) for key in list(after) if key[0] == figure.title]
+    caption = {key: after.pop(key) for key in list(after) if key not in before}
+    assert " ".join(words for words, _, _ in sorted(caption, key=lambda key: caption[key])) == figure.how_to_read
+    added = min(after.values()) - min(before.values())
     assert 0 < heading < added
+    assert max(after.values()) < min(caption.values()) <= max(caption.values()) < height(written)
     assert len(before) > MIN_UPRIGHT
     assert after == pytest.approx({key: y + added for key, y in before.items()}, abs=ROUNDED_POINTS)
     pixels = image.imread(io.BytesIO(figure.render_file("png", figure.title)))
-    assert len(pixels) * POINTS_PER_INCH / PNG_DOTS_PER_INCH == pytest.approx(height(written), abs=ROUNDED_POINTS)
+    assert len(pixels) * POINTS_PER_INCH / DOTS_PER_INCH["page"] == pytest.approx(height(written), abs=ROUNDED_POINTS)
     assert figure.render_file("svg", figure.title) == written
 
 
@@ -103,11 +107,11 @@ def test_long_title_is_broken_into_lines(figures: dict[str, Figure]) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_lowest_panel_of_each_column_has_tick_labels(count: int) -> None:
     values = np.full((4, 6, 3), 0.5, np.float32)
-    gates = {f"gate{n}": values for n in range(count)}
+    gates = {f"0.gate{n}": values for n in range(count)}
     figure = gates_figure(Traces(inputs_STD=np.zeros((4, 6, 1), np.float32), gates=gates), subject="x", name="x")
     assert figure is not None
     labels = texts(figure.svg)
-    assert labels.count("6") == min(count, 2)
+    assert labels.count("6") == min(count + 1, 2)  # the input sequence has a panel, too
     assert "mean of 3 units, 4 sequences" in labels
 
 

@@ -148,9 +148,19 @@ def test_markup_in_names_is_drawn_as_text(run: RunFile) -> None:
 def test_every_architecture_has_its_own_style_and_four_have_a_fixed_one() -> None:
     names = ["mine", "lstm", "rnn", "transformer", "gru", "lstm:forget_bias=2", *(f"other_{n}" for n in range(6))]
     styles = plot_styles(names)
-    assert len({(style.colour, style.marker, style.dash) for style in styles.values()}) == len(names)
+    assert len({(style.colour, style.marker) for style in styles.values()}) == len(names)
     assert styles["lstm"] == plot_styles(["lstm"])["lstm"]
     assert len({style.marker for style in styles.values()}) == len(names)
+
+
+def test_colour_means_an_architecture_and_dash_a_variant() -> None:
+    variants = ["lstm", "lstm:forget_bias=2", "lstm:forget_bias=3", "lstm depth 2, width 8"]
+    styles = plot_styles(["mine:a=1", *variants, "mine:a=2"])
+    for own in (variants, ["mine:a=1", "mine:a=2"]):
+        assert len({styles[arch].colour for arch in own}) == 1
+        assert len({styles[arch].dash for arch in own}) == len({styles[arch].marker for arch in own}) == len(own)
+    assert styles["mine:a=1"].colour != styles["lstm"].colour
+    assert styles["mine:a=1"].dash == styles["lstm"].dash == "solid"
 
 
 def test_run_without_measurements_gives_no_figure(run: RunFile) -> None:

@@ -119,9 +119,11 @@ def test_figures_name_axes_units_and_models(figures: dict[str, Figure]) -> None:
     assert "10⁻⁶" in texts(figures["gradient-trace"])
     assert "epochs (passes over the training set)" in _labels(figures["learning-first-last-6"])
     assert "share of units, sorted" in _labels(figures["retention-first-last-6"])
+    labels = _labels(figures["gates-lstm-first-last-0"])
     assert [
-        label for label in _labels(figures["gates-lstm-first-last-0"]) if label in ("input", "forget", "candidate")
-    ] == ["input", "forget", "candidate"]
+        label for label in labels if label in ("input gate", "forget gate", "candidate", "cell state c", "output h")
+    ] == ["input gate", "forget gate", "candidate", "cell state c", "output h"]
+    assert {"input sequence", "answer: yes, right", "yes"} <= set(labels)
 
 
 def _labels(figure: Figure) -> list[str]:
@@ -274,7 +276,7 @@ def test_figure_files_are_those_of_the_page(
     assert len(paths) == len(set(paths)) == len(list((tmp_path / "figures").iterdir()))
     figure = figures["memory-trace"]
     assert figure.render_file is not None
-    assert (tmp_path / "figures" / "memory-trace.svg").read_bytes() == figure.render_file("svg", "Memory trace")
+    assert (tmp_path / "figures" / "memory-trace.svg").read_bytes() == figure.render_file("svg", figure.title)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,16 @@ def run(tmp_path: Path) -> Run:
 def traces() -> Traces:
     numbers = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
     weights = np.arange(2 * 1 * 3 * 3, dtype=np.float32).reshape(2, 1, 3, 3)
-    return Traces(inputs_STD=numbers[:, :, :1], gates={"input": numbers, "forget": -numbers}, attention={1: weights})
+    return Traces(
+        inputs_STD=numbers[:, :, :1],
+        gates={"0.input": numbers, "0.forget": -numbers, "2.decay": numbers},
+        states={"0.c": numbers, "2.output": -numbers},
+        attention={1: weights},
+        targets_STD=numbers[:, :, 1:2],
+        answers_STD=numbers[:, :, 2:3],
+        scored_ST=numbers[:, :, 0] > 4,
+        target_names=("no", "yes, „quoted“"),
+    )
 
 
 def record_with_traces(run: Run, content: bytes) -> Record:
@@ -36,11 +45,34 @@ def test_traces_survive_a_round_trip(run: Run) -> None:
     read = load_traces(run, record_with_traces(run, save_traces(written)))
     assert read is not None
     np.testing.assert_array_equal(read.inputs_STD, written.inputs_STD)
-    assert set(read.gates) == {"input", "forget"}
+    assert set(read.gates) == {"0.input", "0.forget", "2.decay"} and set(read.states) == {"0.c", "2.output"}
     for name, gate in read.gates.items():
         np.testing.assert_array_equal(gate, written.gates[name])
     assert list(read.attention) == [1]
     np.testing.assert_array_equal(read.attention[1], written.attention[1])
+    for name in ("targets_STD", "answers_STD", "scored_ST"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    assert read.scored_ST is not None and read.scored_ST.dtype == bool
+    assert (read.input_names, read.target_names) == ((), ("no", "yes, „quoted“"))
+
+
+def test_values_are_found_by_layer() -> None:
+    written = traces()
+    assert written.layers == [0, 2]
+    assert set(written.gates_of(0)) == {"input", "forget"} and set(written.states_of(2)) == {"output"}
+    assert written.gates_of(1) == {}
+
+
+@pytest.mark.parametrize(("attention", "layer"), [([], 0), ([1], 0), ([0, 1], 2)])
+def test_a_file_of_an_older_version_has_gates_of_the_first_layer_without_attention(
+    run: Run, attention: list[int], layer: int
+) -> None:
+    weights = {f"attention.{n}": np.zeros((2, 1, 3, 3), np.float32) for n in attention}
+    gate = np.ones((2, 3, 8), np.float32)
+    read = load_traces(run, record_with_traces(run, save(inputs=INPUTS, **{"gate.forget": gate}, **weights)))
+    assert read is not None
+    assert list(read.gates) == [f"{layer}.forget"] and read.layers == [layer]
+    assert (read.states, read.targets_STD, read.scored_ST, read.target_names) == ({}, None, None, ())
 
 
 def test_a_record_without_traces_has_none(run: Run) -> None:
@@ -65,6 +97,11 @@ INPUTS = np.zeros((2, 3, 1), np.float32)
         lambda: save(**{"inputs": INPUTS, "gate.input": np.zeros((2, 4, 8), np.float32)}),
         lambda: save(**{"inputs": INPUTS, "attention.0": np.zeros((2, 1, 3, 4), np.float32)}),
         lambda: save(inputs=np.zeros(3, np.float32)),
+        lambda: save(**{"inputs": INPUTS, "state.0.c": np.zeros((2, 3), np.float32)}),
+        lambda: save(inputs=INPUTS, targets=np.zeros((2, 4, 1), np.float32)),
+        lambda: save(inputs=INPUTS, scored=np.zeros((2, 3, 1), np.float32)),
+        lambda: safetensors.numpy.save({"inputs": INPUTS}, metadata={"target_names": "{"}),
+        lambda: safetensors.numpy.save({"inputs": INPUTS}, metadata={"target_names": "3"}),
     ],
 )
 def test_an_invalid_file_gives_a_one_line_error(run: Run, content: Callable[[], bytes]) -> None:

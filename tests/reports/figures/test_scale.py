@@ -1,0 +1,86 @@
+"""Figure files contain their caption on a page, and have the format of a slide at the scale of a slide."""
+
+from __future__ import annotations
+
+import io
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib import image
+from PIL import Image
+
+import reports
+from reports.figures.drawing.scale import SLIDE_INCHES, drawn_at, figure_inches
+from results import Record
+from tests.reports import inner
+from tests.reports.figures.test_export import texts
+
+SIXTEEN_TO_NINE = 16 / 9
+FORMAT = 0.02
+"""The tolerance of the aspect ratio of a slide, for figures with a heading of one line."""
+TWO_LINES = 0.1
+"""The same for figures whose heading has two lines."""
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return inner.record(inner.cases()[0])
+
+
+def drawn(record: Record, scale: reports.Scale, view: reports.GatesView | None = None) -> dict[str, reports.Figure]:
+    traces = inner.traces(record.case.arch)
+    made = reports.case_figures(inner.run(), [record], record.key, traces, view, scale)
+    return {figure.name.partition("-lstm")[0]: figure for figure in made}
+
+
+def rendered(figure: reports.Figure, form: str) -> bytes:
+    assert figure.render_file is not None
+    return figure.render_file(form, figure.title)  # type: ignore[arg-type]
+
+
+def words(svg: bytes) -> str:
+    return " ".join(" ".join(texts(svg)).split())
+
+
+def test_file_for_a_page_shows_its_caption_below_the_panels(record: Record) -> None:
+    for figure in drawn(record, "page").values():
+        svg = rendered(figure, "svg")
+        assert " ".join(figure.how_to_read.split()) in words(svg)
+        root = ElementTree.fromstring(svg)
+        lowest = max(float(text.get("y", 0)) for text in root.iter("{http://www.w3.org/2000/svg}text"))
+        assert lowest < float(root.get("height", "").removesuffix("pt"))
+        assert figure.how_to_read not in words(figure.svg.encode())
+
+
+@pytest.mark.parametrize("scale", ["page", "slide"])
+def test_texts_travel_with_the_file(record: Record, scale: reports.Scale) -> None:
+    figure = drawn(record, scale)["gates"]
+    svg = ElementTree.fromstring(rendered(figure, "svg"))
+    assert figure.how_to_read in (svg.findtext("{http://www.w3.org/2000/svg}desc") or "")
+    with Image.open(io.BytesIO(rendered(figure, "png"))) as png:
+        assert png.info["Title"] == figure.title
+        assert png.info["Description"] == f"{figure.alternative} {figure.how_to_read}"
+
+
+def test_slide_has_its_format_and_no_visible_caption(record: Record) -> None:
+    figures = drawn(record, "slide")
+    assert set(figures) == {"learning", "gates", "retention", "memory-trace", "gradient-trace"}
+    for name, figure in figures.items():
+        height, width = image.imread(io.BytesIO(rendered(figure, "png"))).shape[:2]
+        assert width == pytest.approx(1920, abs=2)
+        assert width / height == pytest.approx(SIXTEEN_TO_NINE, rel=FORMAT if name == "gates" else TWO_LINES)
+        assert figure.how_to_read not in words(rendered(figure, "svg"))
+
+
+def test_scale_holds_within_its_block_only() -> None:
+    assert figure_inches(8.0, 2.0) == (8.0, 2.0)
+    with pytest.raises(KeyError), drawn_at("slide"):
+        assert figure_inches(8.0, 2.0) == SLIDE_INCHES
+        raise KeyError
+    assert figure_inches(8.0, 2.0) == (8.0, 2.0)
+
+
+def test_views_have_files_of_their_own(record: Record) -> None:
+    usual, second = (drawn(record, "page", view) for view in (None, reports.GatesView(layer=2)))
+    assert "gates" in usual and "gates-layer-2" in second and "gates" not in second
+    assert second["gates-layer-2"].title.startswith("Inside layer 2 of")

@@ -1,0 +1,174 @@
+"""The notebooks in `examples/`: outputs belong to the code, pages belong to the notebooks, and the code runs."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import itertools
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot
+from PIL import Image
+
+import arch
+from bench.plugins.loader import install
+from tests.bench.carousel import Carousel, carousel
+from tests.bench.inline_executor import Inline, inline
+from tests.test_documents import HOME
+
+__all__ = ["carousel", "inline"]
+
+MAX_BYTES = 400_000
+NAMES = ("inside_an_lstm", "which_memory_for_my_stream")
+STREAM = {"seeds=3": "seeds=1", '"steps": 800': '"steps": 2', "params=5_000": "params=300"}
+SMALL = {"inside_an_lstm": {"STEPS = 500": "STEPS = 25", "width=128": "width=8"}, "which_memory_for_my_stream": STREAM}
+"""Replacements that make a notebook quick. The quick notebooks run by the everyday tests, and the whole ones by the
+slow tests."""
+
+
+def write_notebooks() -> ModuleType:
+    """Import `docs/write_notebooks.py`."""
+    spec = importlib.util.spec_from_file_location("write_notebooks", HOME / "docs" / "write_notebooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WRITER = write_notebooks()
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    pyplot.close("all")
+    install(())
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run_code(cells: list[Any], changes: dict[str, str]) -> dict[str, Any]:
+    """Run cells in this process with some text replaced, and return their names."""
+    code = [cell.source for cell in cells]
+    for text, other in changes.items():
+        assert any(text in each for each in code), text
+        code = [each.replace(text, other) for each in code]
+    names: dict[str, Any] = {}
+    for each in code:
+        exec(each, names)
+    return names
+
+
+def test_every_notebook_is_tested_and_has_a_page() -> None:
+    assert {path.stem for path in (HOME / "examples").glob("*.ipynb")} == set(NAMES) == WRITER.PAGES.keys()
+    readme = (HOME / "README.md").read_text(encoding="utf-8")
+    assert all(f"docs/{page}" in readme for page in WRITER.PAGES.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_those_of_the_code(name: str) -> None:
+    notebook = WRITER.read_notebook(name)
+    cells = code_cells(notebook)
+    assert notebook.metadata["executed_code"] == WRITER.code_digest(notebook), "run: python3 docs/write_notebooks.py"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert str(HOME) not in WRITER.notebook_path(name).read_text(encoding="utf-8")
+    assert WRITER.notebook_path(name).stat().st_size < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_changed_code_no_longer_has_its_digest(name: str) -> None:
+    notebook = WRITER.read_notebook(name)
+    code_cells(notebook)[-1].source += "\n# changed"
+    assert notebook.metadata["executed_code"] != WRITER.code_digest(notebook)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_cell_of_code_follows_one_sentence(name: str) -> None:
+    cells = WRITER.read_notebook(name).cells
+    for before, cell in itertools.pairwise(cells):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown"
+            text = before.source.strip()
+            assert text.endswith((".", ":", "?")), text
+            assert len(text) < 300, text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_picture_has_an_alternative_text_and_is_small(name: str) -> None:
+    pictures = 0
+    for cell in code_cells(WRITER.read_notebook(name)):
+        images = [
+            output.data for output in cell.outputs if {"image/png", "image/svg+xml"} & output.get("data", {}).keys()
+        ]
+        pictures += len(images)
+        assert bool(images) == ("alt" in cell.metadata)
+        for data in images:
+            if "image/svg+xml" not in data:
+                with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
+                    assert picture.width <= 1000
+    assert pictures >= 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_and_figures_are_up_to_date(name: str) -> None:
+    text, figures = WRITER.page(name)
+    advice = "run: python3 docs/write_notebooks.py --pages"
+    assert (HOME / "docs" / WRITER.PAGES[name]).read_text(encoding="utf-8") == text, advice
+    for file, content in figures.items():
+        assert (HOME / "docs" / WRITER.FIGURES / file).read_bytes() == content, advice
+    assert len(re.findall(r"!\[[^\]]+\]\(", text)) == len(figures)
+
+
+def test_folder_has_no_other_figures() -> None:
+    expected = {file for name in NAMES for file in WRITER.page(name)[1]}
+    assert {path.name for path in (HOME / "docs" / WRITER.FIGURES).iterdir()} == expected
+
+
+def test_quick_version_of_the_lstm_runs() -> None:
+    names = run_code(code_cells(WRITER.read_notebook("inside_an_lstm")), SMALL["inside_an_lstm"])
+    assert set(names["curves"]) == {0, 1, 3} and all(set(curve) == {0, 25} for curve in names["curves"].values())
+    assert len(pyplot.get_fignums()) == 6
+    assert set(names["recorded"]) == {"input gate", "forget gate", "output gate", "cell state", "output"}
+    assert all(values.shape == (30, 8) for values in names["recorded"].values())
+    output = names["recorded"]["output gate"] * names["recorded"]["cell state"].tanh()
+    assert (output - names["recorded"]["output"]).abs().max() < 1e-5
+
+
+def test_quick_version_of_the_stream_runs(carousel: Carousel, inline: Inline) -> None:
+    names = run_code(
+        code_cells(WRITER.read_notebook("which_memory_for_my_stream")), SMALL["which_memory_for_my_stream"]
+    )
+    assert set(names["cases"]["arch"].str.partition(":")[0]) == set(names["ARCHS"])
+    assert (names["cases"]["status"] == "ok").all()
+    assert "leaky" in arch.names()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # those of the Jupyter libraries are not ours
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_runs_in_a_kernel(name: str) -> None:
+    notebook = WRITER.read_notebook(name)
+    committed = [len(cell.outputs) for cell in code_cells(notebook)]
+    WRITER.execute(notebook)
+    assert [len(cell.outputs) for cell in code_cells(notebook)] == committed
+    printed = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+    if name == "inside_an_lstm":
+        (score,) = re.findall(r"^score (\d\.\d+)$", printed, re.MULTILINE)
+        assert float(score) > 0.85
+    else:
+        assert "15 cases" in printed and "Within the limits: " in printed
