@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reports.figures.drawing.paper import COLUMN_LABEL_POINTS, drawn_width, fit_panels, font_settings, is_in_column
 from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ EXPECTED_LINES = 3
 """Figures have room for a legend with this many lines of text. Further lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
+SYMBOL_LETTERS = 7
+"""The width of the symbol beside a name in a legend, in letters."""
 MAX_LETTERS = 38
 """The largest length of a legend line in letters. Longer names are wrapped, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
@@ -42,8 +45,10 @@ DARK_INK, DARK_PALE = "#e6edf3", "#768390"
 HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.1
 """Sizes of the heading in a figure file. The font size is in points. The letter width is that of a bold letter."""
 
-Form = Literal["svg", "png"]
+Form = Literal["svg", "pdf", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
+UNDATED: dict[Form, dict[str, None]] = {"svg": {}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""Metadata that are left out of files, so that equal figures give equal bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,10 @@ class Figure:
     """The plotted numbers as text, which the SVG contains as its `<desc>`."""
     how_to_read: str
     """The caption, which explains how to read the figure."""
-    render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """A function that renders the figure below a heading, as SVG or as PNG. None if files have no heading."""
+    render_file: Callable[[Form, str | None], bytes] = field(repr=False, compare=False)
+    """A function that renders the figure below a heading, as SVG, PDF or PNG. None stands for no heading."""
+    headed: bool = True
+    """Whether files of the figure contain its title."""
 
 
 COLOURS = (
@@ -125,22 +132,22 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the style file within a `with` block.
+    """Apply the style file, and the fonts for a column of a paper, within a `with` block.
 
     Warnings about missing glyphs are ignored, because the fonts of the reader draw the text of an SVG.
     """
     import matplotlib
 
-    with matplotlib.rc_context(fname=STYLE_FILE), warnings.catch_warnings():
+    with matplotlib.rc_context(font_settings(), STYLE_FILE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def empty_figure(width: float, height: float) -> MplFigure:
-    """Return an empty figure of the given size in inches."""
+    """Return an empty figure of the given size in inches. Within `column_width`, its width is that of the column."""
     from matplotlib.figure import Figure as MplFigure
 
-    figure = MplFigure(figsize=(width, height), layout="constrained")
+    figure = MplFigure(figsize=(drawn_width(width), height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return figure
 
@@ -153,6 +160,10 @@ def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = Tru
     """
     from matplotlib.lines import Line2D
 
+    whole = figure.get_figure(root=True)
+    assert whole is not None
+    available = whole.get_figwidth()
+    letters = min(MAX_LETTERS, int(available / LETTER_INCHES) - SYMBOL_LETTERS)
     handles = [
         Line2D(
             [],
@@ -160,15 +171,12 @@ def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = Tru
             color=style.colour,
             marker=style.marker,
             linestyle=style.dash if line else "none",
-            label=wrap_label(arch, MAX_LETTERS),
+            label=wrap_label(arch, letters),
         )
         for arch, style in styles.items()
     ]
-    whole = figure.get_figure(root=True)
-    assert whole is not None
-    available = whole.get_figwidth()
-    letters = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
-    widths = [LETTER_INCHES * (count + 7) for count in letters]
+    longest = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
+    widths = [LETTER_INCHES * (count + SYMBOL_LETTERS) for count in longest]
     one_row = sum(widths) <= available
     columns = len(handles) if one_row else max(1, int(available / max(widths)))
     rows = -(-len(handles) // columns) if handles else 0
@@ -194,19 +202,22 @@ def thinned(positions: Sequence[int]) -> list[int]:
 def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
     """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
 
+    The names are beside the panel. In a column of a paper, they are inside it, so that the panel keeps its width.
     `lines` are pairs of a height in data units and a name.
     """
+    inside = is_in_column()
     previous = -float("inf")
     for height, text in sorted(lines):
         previous = max(height, previous + gap)
         axes.annotate(
-            text,
+            " ".join(text.split()) if inside else text,
             xy=(1, previous),
             xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
+            xytext=(-2, 1) if inside else (3, 0),
             textcoords="offset points",
-            va="center",
-            fontsize=7.5,
+            ha="right" if inside else "left",
+            va="bottom" if inside else "center",
+            fontsize=COLUMN_LABEL_POINTS if inside else 7.5,
             color=INK,
         )
 
@@ -220,6 +231,7 @@ def finish_figure(
     description: str,
     how_to_read: str,
     headed: bool = True,
+    keeps_height: bool = False,
 ) -> Figure:
     """Return a drawn figure as SVG, together with its texts. Call this function within `figure_style()`.
 
@@ -231,20 +243,22 @@ def finish_figure(
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
         headed: Whether files of the figure contain its title.
+        keeps_height: Whether rows of panels keep their height in a column of a paper.
     """
     description = f"{title}: {description}"
+    fit_panels(figure, keeps_height=keeps_height)
 
-    def render_file(form: Form, heading: str) -> bytes:
+    def render_file(form: Form, heading: str | None) -> bytes:
         with figure_style(), _headed(figure, heading) as whole:
             if form == "svg":
-                return to_svg(figure, title=heading, description=description, whole=whole).encode()
+                return to_svg(figure, title=heading or title, description=description, whole=whole).encode()
             out = io.BytesIO()
             figure.savefig(
                 out,
-                format="png",
+                format=form,
                 dpi=PNG_DOTS_PER_INCH,
-                facecolor="white",
-                metadata={"Software": None},
+                facecolor="white" if form == "png" else "none",
+                metadata=UNDATED[form],
                 bbox_inches=whole,
             )
         return out.getvalue()
@@ -256,16 +270,20 @@ def finish_figure(
         alternative=alternative,
         description=description,
         how_to_read=how_to_read,
-        render_file=render_file if headed else None,
+        render_file=render_file,
+        headed=headed,
     )
 
 
 @contextmanager
-def _headed(figure: MplFigure, heading: str) -> Iterator[Bbox]:
+def _headed(figure: MplFigure, heading: str | None) -> Iterator[Bbox | None]:
     """Put a heading above a figure within a `with` block, and yield the bounding box of both in inches.
 
-    The panels do not move.
+    The panels do not move. Without a heading, yield None.
     """
+    if heading is None:
+        yield None
+        return
     from matplotlib.transforms import Bbox
 
     figure.set_layout_engine("none")  # the layout for the page is final
