@@ -9,7 +9,7 @@ from reports.format.escape import latex_breakable, latex_text, to_ascii
 from reports.text.comparison import absent_cells, cells, differences_in_words, headline, witness_of
 from results.comparison import Comparison, Row
 
-COLUMNS = r"@{}>{\raggedright\arraybackslash}p{0.38\linewidth}rrr@{}"
+COLUMNS = r"@{}>{\raggedright\arraybackslash}p{0.44\linewidth}rrr@{}"
 """The column of cases breaks lines. The others are as wide as their numbers, which fit beside it."""
 CELLS = 4
 HEADINGS = ("case", "base", "new", "change (95\\%)")

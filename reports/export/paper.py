@@ -69,7 +69,7 @@ def paper_table(run: RunFile, records: Sequence[Record], content: PaperTable) ->
         tables += [
             "\\begin{table}[tbp]",
             "\\centering",
-            "\\setlength{\\tabcolsep}{4pt}",
+            "\\setlength{\\tabcolsep}{4pt}\\setlength{\\belowcaptionskip}{6pt}",
             f"\\caption{{{caption}}}",
             f"\\label{{{label}{f'-{number + 1}' if number else ''}}}",
             "\n\\par\\medskip\n".join(_tabular(block, cells) for block in page),

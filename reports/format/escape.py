@@ -20,7 +20,7 @@ READ_AS_MISSING = frozenset(
 )
 """Texts that pandas reads as missing, besides those that Python reads as a float."""
 
-BREAKABLE = ":,=_/"
+BREAKABLE = ":,=_/-"
 """The signs in names after which LaTeX may break a line."""
 MAX_UNBROKEN = 16
 """The largest number of characters that LaTeX may not break."""

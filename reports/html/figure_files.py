@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,14 @@ class FigureOptions:
 
 
 SVG_FILES = FigureOptions()
+DETAILED: dict[str, Callable[[PageData], Figure | None]] = {
+    "accuracy-against-length": lambda data: accuracy_against_length_figure(data.groups),
+    "streaming-cost": lambda data: streaming_cost_figure(data.groups),
+    "chunk-cost": lambda data: chunk_cost_figure(data.groups, data.step_costs),
+    "accuracy-against-cost": lambda data: accuracy_against_cost_figure(data.groups),
+    "training-curves": lambda data: training_curves_figure(data.groups),
+}
+"""Figures that the page may omit or simplify, by name."""
 
 
 def write_figures(
@@ -60,33 +68,35 @@ def write_figures(
     """
     data = PageData(run=run, records=records, traces=traces or {}, baseline=None)
     with column_width(options.width):
-        figures: dict[str, Figure] = {}
-        for figure in _figures(data):
-            figures.setdefault(figure.name, figure)
-        for name in options.only:
-            if name not in figures:
-                raise UnknownFigure(f"no figure {name!r} in this run; choose from {', '.join(figures) or 'none'}")
+        figures = _figures(data, options.only)
+        unknown = next((name for name in options.only if name not in figures), None)
+        if unknown is not None:
+            raise UnknownFigure(f"no figure {unknown!r} in this run; choose from {', '.join(figures) or 'none'}")
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for name, figure in figures.items():
-            if not options.only or name in options.only:
-                path = folder / f"{name}.{options.form}"
-                write_output_file(path, _content(figure, options))
-                written.append(path)
+        for name in dict.fromkeys(options.only or figures):
+            path = folder / f"{name}.{options.form}"
+            write_output_file(path, _content(figures[name], options))
+            written.append(path)
     return written
 
 
-def _figures(data: PageData) -> Iterator[Figure]:
-    """Yield every figure of a run. A figure on the page has the same name as the one that stands for it here."""
-    detailed = (
-        accuracy_against_length_figure(data.groups),
-        streaming_cost_figure(data.groups),
-        chunk_cost_figure(data.groups, data.step_costs),
-        accuracy_against_cost_figure(data.groups),
-        training_curves_figure(data.groups),
-    )
-    yield from (figure for figure in detailed if figure is not None)
-    yield from page_figures(data)
+def _figures(data: PageData, only: Sequence[str]) -> dict[str, Figure]:
+    """Return every figure of a run by name, or only those in `only` if these are known without drawing the others.
+
+    A figure on the page has the same name as the one in `DETAILED` that stands for it here.
+    """
+    chosen = {name: draw(data) for name, draw in DETAILED.items() if name in only}
+    if only and all(chosen.get(name) is not None for name in only):
+        return _drawn(chosen)
+    figures = _drawn({name: draw(data) for name, draw in DETAILED.items()})
+    for figure in page_figures(data):
+        figures.setdefault(figure.name, figure)
+    return figures
+
+
+def _drawn(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def _content(figure: Figure, options: FigureOptions) -> bytes:

@@ -210,7 +210,7 @@ def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -
     for height, text in sorted(lines):
         previous = max(height, previous + gap)
         axes.annotate(
-            " ".join(text.split()) if inside else text,
+            " ".join(text.replace("memoryless\nbaseline", "memoryless").split()) if inside else text,
             xy=(1, previous),
             xycoords=("axes fraction", "data"),
             xytext=(-2, 1) if inside else (3, 0),

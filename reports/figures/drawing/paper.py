@@ -53,6 +53,9 @@ BOLD_LETTER_PER_POINT = 0.7
 
 TITLE_SHARE = 0.85
 """The share of the width of a panel that its title may take; the rest are the labels of its axis."""
+LABEL_SHARE = 0.7
+"""The share of the width of a panel that the label of an axis may take."""
+LEGEND_PLACE = "outside upper left"
 LABEL_GAP = 3.0
 """The smallest distance between two tick labels in pixels."""
 
@@ -103,6 +106,7 @@ def fit_panels(figure: MplFigure, *, keeps_height: bool = False) -> None:
         is_upright = text.get_rotation() == 0
         room = figure.get_figwidth() if is_upright else figure.get_figheight()
         text.set_text(_in_lines(text.get_text(), room, float(text.get_fontsize()), LETTER_PER_POINT))
+    _fit_legends(figure, parts)
     _set_height(figure, parts, rows, keeps_height=keeps_height)
     figure.draw_without_rendering()
     for axes in figure.axes:
@@ -159,7 +163,7 @@ def _break_labels(axes: Axes, width: float) -> None:
         axes.set_title(_in_lines(title, TITLE_SHARE * width, FONT_SIZES["axes.titlesize"], BOLD_LETTER_PER_POINT))
     for axis in (axes.xaxis, axes.yaxis):
         label = axis.get_label()
-        label.set_text(_in_lines(label.get_text(), width, float(label.get_fontsize()), LETTER_PER_POINT))
+        label.set_text(_in_lines(label.get_text(), LABEL_SHARE * width, float(label.get_fontsize()), LETTER_PER_POINT))
 
 
 def _in_lines(text: str, inches: float, points: float, letter_per_point: float) -> str:
@@ -167,11 +171,32 @@ def _in_lines(text: str, inches: float, points: float, letter_per_point: float) 
     return "\n".join(line for old in text.splitlines() for line in folded(old, max(letters, 8)))
 
 
+def _fit_legends(figure: MplFigure, parts: Sequence[FigureBase]) -> None:
+    """Move the legends of panels above the panels, and give legends that are wider than the figure fewer columns."""
+    for part in parts:
+        for axes in part.axes:
+            if (legend := axes.get_legend()) is not None:
+                names = [text.get_text() for text in legend.get_texts()]
+                title = legend.get_title().get_text() or None
+                part.legend(legend.legend_handles, names, title=title, loc=LEGEND_PLACE, ncols=len(names))
+                legend.remove()
+    figure.draw_without_rendering()
+    for part in parts:
+        for legend in list(part.legends):
+            names = [text.get_text() for text in legend.get_texts()]
+            title = legend.get_title().get_text() or None
+            for columns in range(len(names) - 1, 0, -1):
+                if legend.get_window_extent().width <= figure.bbox.width:
+                    break
+                legend.remove()
+                legend = part.legend(legend.legend_handles, names, title=title, loc=LEGEND_PLACE, ncols=columns)
+                figure.draw_without_rendering()
+
+
 def _set_height(
     figure: MplFigure, parts: Sequence[FigureBase], rows: Sequence[tuple[int, int]], *, keeps_height: bool
 ) -> None:
     """Give a figure the height that its rows of panels and its legends need."""
-    figure.draw_without_rendering()
     height = figure.get_figheight()
     needed = LABELS_INCHES
     for part, (before, after) in zip(parts, rows, strict=True):

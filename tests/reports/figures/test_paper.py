@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as MplFigure
 import reports
 from reports import FigureOptions
 from reports.figures.drawing import canvas, paper
-from results import Record, RunFile
+from results import Record, RunFile, Traces
 from tests.reports import inner, synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -26,19 +26,37 @@ MIN_POINTS = 6.5
 """The smallest legible font of a figure that is printed at its width."""
 OVERHANG_INCHES = 0.02
 POINTS_PER_INCH = 72
+Drawn = tuple[RunFile, list[Record], dict[str, Traces]]
 
 
-@pytest.fixture(scope="module")
-def many() -> tuple[RunFile, list[Record]]:
-    """Return a run with 14 architectures, which need several bands, at a single length."""
-    archs = [f"lstm:forget_bias={n},init=orthogonal" for n in range(14)]
+def compared() -> Drawn:
+    """Return a run of two architectures on three tasks at two lengths, one seed each."""
     made = [
-        synthetic.renamed(synthetic.case("gru", task, 32, seed), arch=arch)
-        for arch in archs
-        for task in ("adding", "first_last")
-        for seed in range(2)
+        synthetic.record(synthetic.case(arch, task, length, 0))
+        for arch in ("rnn:init=orthogonal", "transformer")
+        for task in synthetic.TASKS
+        for length in synthetic.LENGTHS
     ]
-    return synthetic.run([record.case for record in made]), made
+    return synthetic.run([record.case for record in made]), made, {}
+
+
+def many() -> Drawn:
+    """Return a run of eight architectures with long names, which need two bands."""
+    cases = [synthetic.case("gru", "adding", 32, seed) for seed in range(2)]
+    made = [
+        synthetic.renamed(case, arch=f"lstm:forget_bias={n},init=orthogonal_{n}") for n in range(8) for case in cases
+    ]
+    return synthetic.run([record.case for record in made]), made, {}
+
+
+def inside() -> Drawn:
+    """Return a run with gates, attention and two trainings of one architecture; one seed of each has traces."""
+    made = [inner.record(case) for case in inner.cases() if case.arch in (inner.LSTM, "rnn", "transformer")]
+    traced = [record for record in made if record.case.seed == 0 and record.case.protocol == inner.PLAIN]
+        record for record in made if record.case.seed == 0 and record.case.arch in ("lstm:bias=False", "transformer")
+    ]
+    shown = {record.key: traces for record in traced if (traces := inner.traces(record.case.arch)) is not None}
+    return inner.run(), made, shown
 
 
 @pytest.fixture
@@ -96,21 +114,22 @@ def figure_shows(figure: MplFigure, text: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize("which", ["quick", "inner", "many"])
+@pytest.mark.parametrize(
+    ("made", "only"),
+    [
+        (compared, ("accuracy-against-length", "accuracy-against-cost", "training-curves")),
+        (inside, ()),
+        pytest.param(many, (), marks=pytest.mark.slow),
+        pytest.param(compared, (), marks=pytest.mark.slow),
+    ],
+)
 def test_every_figure_fits_a_column(
-    which: str,
-    run: RunFile,
-    records: list[Record],
-    many: tuple[RunFile, list[Record]],
-    drawn: list[MplFigure],
-    tmp_path: Path,
+    made: Callable[[], Drawn], only: tuple[str, ...], drawn: list[MplFigure], tmp_path: Path
 ) -> None:
-    inside = [inner.record(case) for case in inner.cases()]
-    shown = {record.key: traces for record in inside if (traces := inner.traces(record.case.arch)) is not None}
-    runs = {"quick": (run, records, None), "inner": (inner.run(), inside, shown), "many": (*many, None)}
-    options = FigureOptions(form="pdf", width=COLUMN_INCHES)
-    written = reports.write_figures(*runs[which][:2], tmp_path, runs[which][2], options)
-    assert len(written) >= 4
+    run, records, traces = made()
+    options = FigureOptions(form="pdf", width=COLUMN_INCHES, only=only)
+    written = reports.write_figures(run, records, tmp_path, traces, options)
+    assert len(written) >= 3
     for path in written:
         content = path.read_bytes()
         assert content.startswith(b"%PDF")
@@ -123,11 +142,9 @@ def test_every_figure_fits_a_column(
         assert_legible(figure)
 
 
-def test_panels_without_room_are_arranged_in_fewer_columns(
-    run: RunFile, records: list[Record], drawn: list[MplFigure], tmp_path: Path
-) -> None:
-    name = "accuracy-against-length"
-    reports.write_figures(run, records, tmp_path, None, FigureOptions(width=COLUMN_INCHES, only=(name,)))
+def test_panels_without_room_are_arranged_in_fewer_columns(drawn: list[MplFigure], tmp_path: Path) -> None:
+    options = FigureOptions(width=COLUMN_INCHES, only=("accuracy-against-length",))
+    reports.write_figures(*compared()[:2], tmp_path, None, options)
     titles = [axes.get_title(loc="left").replace("\n", " ") for axes in drawn[0].axes]
     assert len(titles) == len(set(titles)) == 6
     columns = {round(axes.get_position().x0, 2) for axes in drawn[0].axes}
@@ -135,12 +152,10 @@ def test_panels_without_room_are_arranged_in_fewer_columns(
 
 
 @pytest.mark.parametrize("form", ["svg", "pdf", "png"])
-def test_formats_have_the_same_size_and_equal_bytes(
-    form: canvas.Form, run: RunFile, records: list[Record], tmp_path: Path
-) -> None:
+def test_formats_have_the_same_size_and_equal_bytes(form: canvas.Form, tmp_path: Path) -> None:
     options = FigureOptions(form=form, width=COLUMN_INCHES, only=("streaming-cost",))
-    (first,) = reports.write_figures(run, records, tmp_path / "first", None, options)
-    (second,) = reports.write_figures(run, records, tmp_path / "second", None, options)
+    run, records, _ = many()
+    (first,), (second,) = (reports.write_figures(run, records, tmp_path / name, None, options) for name in ("a", "b"))
     assert first.name == f"streaming-cost.{form}"
     content = first.read_bytes()
     assert content == second.read_bytes()
@@ -152,28 +167,29 @@ def test_formats_have_the_same_size_and_equal_bytes(
         assert pixels == pytest.approx(COLUMN_INCHES * canvas.PNG_DOTS_PER_INCH, abs=1)
 
 
-def test_width_changes_no_later_figure(run: RunFile, records: list[Record], tmp_path: Path) -> None:
+def test_width_changes_no_later_figure(tmp_path: Path) -> None:
+    run, records, _ = many()
     before = reports.streaming_cost(run, records)
     reports.write_figures(run, records, tmp_path, None, FigureOptions(width=COLUMN_INCHES, only=("streaming-cost",)))
     after = reports.streaming_cost(run, records)
     assert before is not None and after is not None and before.svg == after.svg
 
 
-def test_unknown_name_lists_the_known_ones_and_writes_nothing(
-    run: RunFile, records: list[Record], tmp_path: Path
-) -> None:
+def test_unknown_name_lists_the_known_ones_and_writes_nothing(tmp_path: Path) -> None:
+    run, records, _ = many()
     with pytest.raises(
-        reports.UnknownFigure, match=r"no figure 'nope' in this run; choose from accuracy-against-length,"
+        reports.UnknownFigure, match="no figure 'nope' in this run; choose from accuracy-against-length,"
     ):
         reports.write_figures(run, records, tmp_path / "new", None, FigureOptions(only=("streaming-cost", "nope")))
     assert not (tmp_path / "new").exists()
 
 
 def test_figures_with_a_heading_keep_it_except_in_a_column(tmp_path: Path) -> None:
-    inside = [inner.record(case) for case in inner.cases()]
+    run, records, _ = inside()
+    few = [record for record in records if record.case.arch == "rnn"]
     for width, expected in ((None, 1), (COLUMN_INCHES, 0)):
         options = FigureOptions(width=width, only=("memory-trace",))
-        (path,) = reports.write_figures(inner.run(), inside, tmp_path, {}, options)
+        (path,) = reports.write_figures(run, few, tmp_path, {}, options)
         root = ElementTree.fromstring(path.read_bytes())
         texts = ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
         assert texts.count("Memory trace") == expected
