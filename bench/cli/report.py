@@ -117,10 +117,9 @@ def report(
     limits, the page and the terminal name what is left, what to choose and what each limit excludes. The path of each
     written file is printed last. If the page goes to standard output, everything else goes to standard error.
     """
-    from bench.commands.figure_options import FigureFiles
     from bench.commands.output import new_console, print_lines
     from bench.commands.quantities import LimitOptions
-    from bench.commands.report import report_runs
+    from bench.commands.report import FigureFiles, report_runs
     from results import is_standard_output
 
     page_is_printed = output is not None and is_standard_output(output)

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import reports
-from bench.commands.figure_options import FigureFiles
 from bench.commands.find_case import find_case, find_cases, named_cases
 from bench.commands.output import format_by_ending, print_json, print_long_json, require_folder, run_document
-from bench.commands.quantities import NO_LIMITS, LimitOptions
+from bench.commands.quantities import NO_LIMITS, LimitOptions, parse_width
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
 from results import Record, Run, RunFile, Store, load_traces
 
 PAGE = "report.html"
-FORMATS = {".html": "page", ".htm": "page"}
+PAGE_FORMATS = {".html": "page", ".htm": "page"}
 """The endings of a page."""
 TRACED = "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates"
 """A command whose run has traces after some ten seconds of processor time."""
 MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
-NO_FIGURES = FigureFiles()
+Form = Literal["svg", "pdf", "png"]
+FIGURE_FORMS: dict[str, Form] = {".svg": "svg", ".pdf": "pdf", ".png": "png"}
+"""The format of a figure by the ending of its file."""
+FILE_ENDINGS = (*FIGURE_FORMS, ".eps", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp")
+"""Endings of images. A folder that ends in one of them is probably meant as a file."""
 
 
 def show_run(
@@ -87,6 +91,55 @@ def _print_aggregates(file: RunFile, records: Sequence[Record], format: str) -> 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FigureFiles:
+    """The options on figure files, as the user gave them."""
+
+    folder: Path | None = None
+    format: Form | None = None
+    width: str | None = None
+    """A width, such as `3.25in`."""
+    only: Sequence[str] = ()
+    """Names of figures, each with or without the ending of its file."""
+
+    def options(self) -> reports.FigureOptions:
+        """Return the options with their defaults.
+
+        Raises `UsageError` if an option is invalid, if endings and format contradict each other, and if an option is
+        given without a folder.
+        """
+        given = {"--format": self.format, "--width": self.width, "--only": self.only}
+        if self.folder is None:
+            for option, value in given.items():
+                if value:
+                    raise UsageError(f"{option} is for figure files: give their folder with --figures DIR")
+            return reports.FigureOptions()
+        self._require_folder(self.folder)
+        forms = {name: format_by_ending(Path(name), FIGURE_FORMS, option="--only") for name in self.only}
+        chosen = {form: name for name, form in forms.items() if form is not None}
+        if self.format is not None:
+            chosen[self.format] = f"--format {self.format}"
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen.values())} name different formats; choose one format")
+        return reports.FigureOptions(
+            form=next(iter(chosen), "svg"),
+            width=None if self.width is None else parse_width("--width", self.width),
+            only=tuple(name if form is None else Path(name).stem for name, form in forms.items()),
+        )
+
+    def _require_folder(self, folder: Path) -> None:
+        require_folder(folder, "--figures")
+        ending = folder.suffix.lower()
+        if ending in FILE_ENDINGS and not folder.is_dir():
+            known = ", ".join(FIGURE_FORMS.values())
+            raise UsageError(
+                f"--figures takes a folder, not the file {folder}; choose a folder, and --format ({known})"
+            )
+
+
+NO_FIGURES = FigureFiles()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenReport:
     """What a report wrote and what it answers."""
 
@@ -117,7 +170,7 @@ def report_runs(
     Raises `UsageError` for more than `MAX_RUNS` names, for the same run twice, for a plan without claims, and if a file
     has an unknown ending or cannot be written. Raises `UsageError` if a limit or an option on figures is invalid.
     """
-    format_by_ending(output, FORMATS)
+    format_by_ending(output, PAGE_FORMATS)
     needs, figure_options = limits.needs(), figures.options()
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from reports.format.numbers import folded
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as MplFigure
-    from matplotlib.figure import FigureBase
+    from matplotlib.figure import SubFigure
+
+    Part = MplFigure | SubFigure
+    """A whole figure, or a part of one with panels and legends of its own."""
 
 MIN_WIDTH_INCHES, MAX_WIDTH_INCHES = 2.5, 20.0
 """The range of widths in which figures are legible."""
@@ -55,7 +58,7 @@ TITLE_SHARE = 0.85
 """The share of the width of a panel that its title may take; the rest are the labels of its axis."""
 LABEL_SHARE = 0.7
 """The share of the width of a panel that the label of an axis may take."""
-LEGEND_PLACE = "outside upper left"
+LEGEND_PLACE: Final = "outside upper left"
 LABEL_GAP = 3.0
 """The smallest distance between two tick labels in pixels."""
 
@@ -82,7 +85,7 @@ def drawn_width(usual: float) -> float:
     return _column_width.get() or usual
 
 
-def font_settings() -> dict[str, float]:
+def font_settings() -> dict[Any, float]:
     """Return the settings of matplotlib that differ from those of the style file."""
     return {} if _column_width.get() is None else dict(FONT_SIZES)
 
@@ -96,7 +99,7 @@ def fit_panels(figure: MplFigure, *, keeps_height: bool = False) -> None:
     """
     if _column_width.get() is None:
         return
-    parts: Sequence[FigureBase] = list(figure.subfigs) or [figure]
+    parts: Sequence[Part] = list(figure.subfigs) or [figure]
     rows = [_arrange(part, figure.get_figwidth()) for part in parts]
     for part in parts:
         for axes in part.axes:
@@ -114,7 +117,7 @@ def fit_panels(figure: MplFigure, *, keeps_height: bool = False) -> None:
             _thin_tick_labels(axis)
 
 
-def _panels(part: FigureBase) -> list[Axes]:
+def _panels(part: Part) -> list[Axes]:
     """Return the panels of a figure or of a part of one, by row and then by column."""
     panels = [axes for axes in part.axes if axes.get_subplotspec() is not None]  # a colour bar has none
     return sorted(panels, key=_place)
@@ -127,11 +130,11 @@ def _place(axes: Axes) -> tuple[int, int]:
     return spec.rowspan.start, spec.colspan.start
 
 
-def _columns(part: FigureBase) -> int:
+def _columns(part: Part) -> int:
     return max((_place(axes)[1] + 1 for axes in _panels(part)), default=1)
 
 
-def _arrange(part: FigureBase, width: float) -> tuple[int, int]:
+def _arrange(part: Part, width: float) -> tuple[int, int]:
     """Arrange panels in as many columns as have room. Return the number of rows before and after.
 
     Panels stay in their order by columns, so that the panels of a column stand together.
@@ -171,7 +174,7 @@ def _in_lines(text: str, inches: float, points: float, letter_per_point: float) 
     return "\n".join(line for old in text.splitlines() for line in folded(old, max(letters, 8)))
 
 
-def _fit_legends(figure: MplFigure, parts: Sequence[FigureBase]) -> None:
+def _fit_legends(figure: MplFigure, parts: Sequence[Part]) -> None:
     """Move the legends of panels above the panels, and give legends that are wider than the figure fewer columns."""
     for part in parts:
         for axes in part.axes:
@@ -194,7 +197,7 @@ def _fit_legends(figure: MplFigure, parts: Sequence[FigureBase]) -> None:
 
 
 def _set_height(
-    figure: MplFigure, parts: Sequence[FigureBase], rows: Sequence[tuple[int, int]], *, keeps_height: bool
+    figure: MplFigure, parts: Sequence[Part], rows: Sequence[tuple[int, int]], *, keeps_height: bool
 ) -> None:
     """Give a figure the height that its rows of panels and its legends need."""
     height = figure.get_figheight()

@@ -36,9 +36,9 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, st
             return True
 
     terminal = Terminal(io.BytesIO(), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["carousel", *words])
-    monkeypatch.setattr(sys, "stdout", terminal)
-    with pytest.raises(SystemExit) as exited:
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as exited:
+        patched.setattr(sys, "argv", ["carousel", *words])
+        patched.setattr(sys, "stdout", terminal)
         main.main()
     terminal.seek(0)
     code = exited.value.code

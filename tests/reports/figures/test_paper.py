@@ -53,8 +53,6 @@ def inside() -> Drawn:
     """Return a run with gates, attention and two trainings of one architecture; one seed of each has traces."""
     made = [inner.record(case) for case in inner.cases() if case.arch in (inner.LSTM, "rnn", "transformer")]
     traced = [record for record in made if record.case.seed == 0 and record.case.protocol == inner.PLAIN]
-        record for record in made if record.case.seed == 0 and record.case.arch in ("lstm:bias=False", "transformer")
-    ]
     shown = {record.key: traces for record in traced if (traces := inner.traces(record.case.arch)) is not None}
     return inner.run(), made, shown
 
