@@ -77,7 +77,7 @@ def _labelled(run: RunFile, records: Sequence[Record]) -> pandas.DataFrame:
     table = sample_frame(run, records)
     if "arch" in table:
         labels = {key: arch for key, (arch, _) in short_names(run, records).items()}
-        table.insert(table.columns.get_loc("arch") + 1, "label", [labels.get(key) for key in table["key"]])
+        table.insert(list(table.columns).index("arch") + 1, "label", [labels.get(key) for key in table["key"]])
     return table
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from reports.format.numbers import folded
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.figure import SubFigure
+    from matplotlib.legend import Legend
 
     Part = MplFigure | SubFigure
     """A whole figure, or a part of one with panels and legends of its own."""
@@ -58,7 +59,6 @@ TITLE_SHARE = 0.85
 """The share of the width of a panel that its title may take; the rest are the labels of its axis."""
 LABEL_SHARE = 0.7
 """The share of the width of a panel that the label of an axis may take."""
-LEGEND_PLACE: Final = "outside upper left"
 LABEL_GAP = 3.0
 """The smallest distance between two tick labels in pixels."""
 
@@ -179,21 +179,25 @@ def _fit_legends(figure: MplFigure, parts: Sequence[Part]) -> None:
     for part in parts:
         for axes in part.axes:
             if (legend := axes.get_legend()) is not None:
-                names = [text.get_text() for text in legend.get_texts()]
-                title = legend.get_title().get_text() or None
-                part.legend(legend.legend_handles, names, title=title, loc=LEGEND_PLACE, ncols=len(names))
+                _copy_legend(part, legend, columns=len(legend.get_texts()))
                 legend.remove()
     figure.draw_without_rendering()
     for part in parts:
         for legend in list(part.legends):
-            names = [text.get_text() for text in legend.get_texts()]
-            title = legend.get_title().get_text() or None
-            for columns in range(len(names) - 1, 0, -1):
+            for columns in range(len(legend.get_texts()) - 1, 0, -1):
                 if legend.get_window_extent().width <= figure.bbox.width:
                     break
                 legend.remove()
-                legend = part.legend(legend.legend_handles, names, title=title, loc=LEGEND_PLACE, ncols=columns)
+                legend = _copy_legend(part, legend, columns=columns)
                 figure.draw_without_rendering()
+
+
+def _copy_legend(part: Part, legend: Legend, *, columns: int) -> Legend:
+    """Add a legend with the content of another one above the panels, in so many columns."""
+    pairs = zip(legend.legend_handles, legend.get_texts(), strict=True)
+    entries = {text.get_text(): handle for handle, text in pairs if handle is not None}
+    title = legend.get_title().get_text()
+    return part.legend(list(entries.values()), list(entries), title=title, loc="outside upper left", ncols=columns)
 
 
 def _set_height(
