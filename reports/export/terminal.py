@@ -16,7 +16,7 @@ from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.analysis.overview import overview_rows
-from reports.format import new_console, numbers, print_lines
+from reports.format import new_console, numbers, print_lines, print_parts
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
 from reports.text.claims import ledger, summary
@@ -113,7 +113,7 @@ def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
     table.width = width
     console.print(table, soft_wrap=True)
     if console.color_system is not None and not console.no_color and (legend := _colour_legend(rows)):
-        console.print(legend, soft_wrap=True)
+        print_parts(legend, console)
 
 
 def _layouts(columns: Mapping[str, Column]) -> Iterator[tuple[dict[str, Column], int]]:
@@ -129,13 +129,17 @@ def _layouts(columns: Mapping[str, Column]) -> Iterator[tuple[dict[str, Column],
                 yield dict(remaining), letters
 
 
-def _colour_legend(rows: Sequence[LeaderboardRow]) -> Text:
-    """Return a line that explains the colours of the scores. It is empty if no score is coloured."""
+def _colour_legend(rows: Sequence[LeaderboardRow]) -> list[tuple[str, str]]:
+    """Return a line that explains the colours of the scores, as texts with their styles.
+
+    The list is empty if no score is coloured.
+    """
     used = {_coloured_score(row).style for row in rows}
-    meanings = [
-        Text.assemble((colour, colour), f": {meaning}") for colour, meaning in MEANINGS.items() if colour in used
-    ]
-    return Text.assemble("scores in ", Text("; in ").join(meanings)) if meanings else Text()
+    parts: list[tuple[str, str]] = []
+    for colour, meaning in MEANINGS.items():
+        if colour in used:
+            parts += [("; in " if parts else "scores in ", ""), (colour, colour), (f": {meaning}", "")]
+    return parts
 
 
 def _table(
