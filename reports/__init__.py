@@ -7,20 +7,22 @@ from reports.analysis.latency import TimingRow, latency
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard, streaming
 from reports.analysis.streaming.step_costs import StepCost
 from reports.export.aggregate import aggregates_as, aggregates_document, render_aggregates
-from reports.export.leaderboard import as_csv, as_latex, as_markdown
+from reports.export.leaderboard import as_csv, as_latex, as_markdown, leaderboard_document
+from reports.export.paper import PaperTable, paper_table
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
 from reports.export.terminal import render_terminal
 from reports.figures.accuracy import accuracy_against_length
 from reports.figures.chunks import chunk_cost
 from reports.figures.cost import accuracy_against_cost
 from reports.figures.drawing.canvas import Figure
+from reports.figures.drawing.paper import MAX_WIDTH_INCHES, MIN_WIDTH_INCHES
 from reports.figures.drawing.scale import Scale
 from reports.figures.frontier import memory_frontier
 from reports.figures.gates import GatesView, ViewError
 from reports.figures.model_internals import case_figures, drawable, shown_cases, write_case_figures
 from reports.figures.streaming import streaming_cost
 from reports.figures.training import training_curves
-from reports.html.figure_files import write_figures
+from reports.html.figure_files import FigureOptions, UnknownFigure, write_figures
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
 from reports.text.budgets import planned_misses
@@ -29,8 +31,11 @@ from reports.text.claims import summary as ledger_summary
 from reports.text.needs import answer_needs
 
 __all__ = [
+    "MAX_WIDTH_INCHES",
+    "MIN_WIDTH_INCHES",
     "Baseline",
     "Figure",
+    "FigureOptions",
     "GatesView",
     "Health",
     "LeaderboardRow",
@@ -38,11 +43,13 @@ __all__ = [
     "LedgerRow",
     "MissingLibrary",
     "Needs",
+    "PaperTable",
     "Problem",
     "Quantity",
     "Scale",
     "StepCost",
     "TimingRow",
+    "UnknownFigure",
     "ViewError",
     "accuracy_against_cost",
     "accuracy_against_length",
@@ -57,10 +64,12 @@ __all__ = [
     "drawable",
     "latency",
     "leaderboard",
+    "leaderboard_document",
     "ledger",
     "ledger_summary",
     "memory_frontier",
     "page",
+    "paper_table",
     "planned_misses",
     "render_aggregates",
     "render_terminal",

@@ -52,15 +52,23 @@ class _Commands(typer.core.TyperGroup):
 
 
 class _Command(typer.core.TyperCommand):
-    """Command that refuses a value given twice. Otherwise, the first one would be ignored without a word."""
+    """Command that refuses what would be misread without a word: a value given twice, a folder in place of a file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in order:
+            self._require_file(parameter, given.get(parameter.name))
             takes_one = isinstance(parameter, typer.core.TyperOption) and not (parameter.multiple or parameter.is_flag)
             if takes_one and order.count(parameter) > 1:
                 raise UsageError(f"{parameter.opts[-1]} is given {order.count(parameter)} times; give it once")
         return super().parse_args(ctx, args)
+
+    def _require_file(self, parameter: Any, value: object) -> None:
+        """Raise `UsageError` if an output file is written like a folder. `Path` would drop the slash without a word."""
+        if parameter.metavar == "FILE" and isinstance(value, str) and value.endswith(("/", os.sep)):
+            raise UsageError(
+                f"{parameter.opts[-1]} takes a file, not the folder {value}; choose a file, such as {value}NAME"
+            )
 
 
 app = typer.Typer(

@@ -34,9 +34,16 @@ def show(
             "probability of improvement.",
         ),
     ] = False,
+    table: Annotated[
+        Literal["score", "step", "state"] | None,
+        typer.Option(
+            help="With --format latex, print a table for a paper instead: scores, step times or state sizes, with "
+            "architectures as rows and tasks and lengths as columns."
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Print the leaderboard of a run. The format json prints the whole run.
+    """Print the leaderboard of a run. The format json prints the whole run, with the rows of the CSV.
 
     With limits, the answer to them takes the place of the recommendation.
     """
@@ -44,7 +51,7 @@ def show(
     from bench.commands.report import show_run
 
     limits = LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params)
-    show_run(store, run, format, limits, aggregate=aggregate)
+    show_run(store, run, format, limits, aggregate=aggregate, table=table)
 
 
 def report(
@@ -70,8 +77,25 @@ def report(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Also write every figure of the run as SVG into this folder; if two runs are given, only figures of "
-            "the second run.",
+            help="Also write the figures of the run into this folder; if two runs are given, only those of the second "
+            "run.",
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["svg", "pdf", "png"] | None,
+        typer.Option(help="With --figures: the format of the files (default: svg)."),
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="With --figures: draw for a column of a paper of this width, such as 3.25in (units: in, cm, mm, pt).",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="With --figures: write only this figure, such as accuracy-against-length; repeatable."
         ),
     ] = None,
     claims: Annotated[
@@ -95,12 +119,13 @@ def report(
     """
     from bench.commands.output import new_console, print_lines
     from bench.commands.quantities import LimitOptions
-    from bench.commands.report import report_runs
+    from bench.commands.report import FigureFiles, report_runs
     from results import is_standard_output
 
     page_is_printed = output is not None and is_standard_output(output)
     limits = LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params)
-    written = report_runs(store, runs or ["latest"], output, figures, claims, limits)
+    files = FigureFiles(folder=figures, format=format, width=width, only=only or [])
+    written = report_runs(store, runs or ["latest"], output, files, claims, limits)
     print_lines(written.answer, new_console(stderr=page_is_printed))
     for path in written.paths:
         if path != output or not page_is_printed:

@@ -41,7 +41,15 @@ def export(
             "-o",
             "--output",
             metavar="FILE",
-            help="Output file, or - for standard output (default: standard output); required for parquet.",
+            help="Output file, or - for standard output (default: standard output). Required for parquet, and on a "
+            "terminal for more than 1,000 samples.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Export only this metric, such as step_seconds or '*_seconds' (default: all); repeatable.",
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
@@ -49,7 +57,7 @@ def export(
     """Export the samples of a run for other programs."""
     from bench.commands.store import export_run
 
-    export_run(store, run, format, output)
+    export_run(store, run, format, output, metric or [])
 
 
 def verify(

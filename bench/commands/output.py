@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from reports.format import new_console, print_lines
 from results import Record, RunFile, convergence, is_standard_output, write_output_file
 
 Format = TypeVar("Format", bound=str)
+MAX_PRINTED = 1_000_000
+"""The largest number of characters of a document that is printed on a terminal."""
 
 __all__ = ["new_console", "print_json", "print_lines", "run_document", "warn_skipped", "write_output", "write_outputs"]
 
@@ -108,7 +110,25 @@ def console_beside(files: Mapping[str, Path | None], *, as_json: bool) -> Consol
 
 def print_json(document: Mapping[str, object] | Sequence[object]) -> None:
     """Print one JSON document on standard output. Numbers that are not finite become null, since JSON has none."""
-    print(json.dumps(_finite(document), indent=1, allow_nan=False))
+    print(_json(document))
+
+
+def print_long_json(document: Mapping[str, object], *, command: str) -> None:
+    """Print one JSON document on standard output, unless that is a terminal and the document is long.
+
+    Raises `UsageError` for more than `MAX_PRINTED` characters on a terminal. `command` printed the document.
+    """
+    text = _json(document)
+    if len(text) > MAX_PRINTED and sys.stdout.isatty():
+        raise UsageError(
+            f"a document of {len(text) / 1e6:,.0f} MB is too much for a terminal: redirect it, as in `{command} > "
+            "run.json`"
+        )
+    print(text)
+
+
+def _json(document: Mapping[str, object] | Sequence[object]) -> str:
+    return json.dumps(_finite(document), indent=1, allow_nan=False)
 
 
 def _finite(value: object) -> object:
@@ -137,7 +157,7 @@ def run_document(
 
     return {
         "run": file.model_dump(mode="json"),
-        "leaderboard": [asdict(row) for row in reports.leaderboard(file, records)],
+        "leaderboard": reports.leaderboard_document(file, records),
         "records": [record.model_dump(mode="json") for record in records if record.case.is_reported],
         "tuning_records": [record.model_dump(mode="json") for record in records if not record.case.is_reported],
         "convergence": {record.key: convergence(record) for record in records if record.case.is_reported},

@@ -1,4 +1,4 @@
-"""Read amounts of memory, durations and limits from options."""
+"""Read amounts of memory, durations, widths and limits from options."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ TIME_LIMIT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(s|min|h)", re.ASCII)
 """A number and a unit of `SECONDS`."""
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 """Seconds per unit of a time limit."""
+
+INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
+"""Inches per unit of a width. A point is that of TeX."""
+WIDTH = re.compile(rf"([0-9]{{1,6}}(?:\.[0-9]{{1,6}})?)\s*({'|'.join(INCHES)})", re.ASCII)
+"""A number and a unit of `INCHES`."""
 
 OPTIONS: dict[reports.Quantity, str] = {
     "state_bytes": "--max-state",
@@ -90,6 +95,22 @@ def parse_duration(option: str, text: str) -> float:
     if not 1 <= nanoseconds <= 3600 * NANOSECONDS["s"]:
         raise UsageError(f"{option} takes a duration such as 50us, from 1ns to 3600s, not {text!r}")
     return nanoseconds / NANOSECONDS["s"]
+
+
+def parse_width(option: str, text: str) -> float:
+    """Return the inches in a width such as `3.25in`, `8.25cm`, `82 mm` or `234pt`.
+
+    `option` is the option that gives it, for the error message. Raises `UsageError` if the width is invalid, or beyond
+    the widths in which figures are legible.
+    """
+    found = WIDTH.fullmatch(text.strip())
+    inches = float(found[1]) * INCHES[found[2]] if found is not None else 0.0
+    if not reports.MIN_WIDTH_INCHES <= inches <= reports.MAX_WIDTH_INCHES:
+        raise UsageError(
+            f"{option} takes a width such as 3.25in, 8.25cm, 82mm or 234pt, from {reports.MIN_WIDTH_INCHES:g} to "
+            f"{reports.MAX_WIDTH_INCHES:g} inches, not {text!r}"
+        )
+    return inches
 
 
 def parse_time_limit(option: str, text: str) -> float:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import reports
 from bench.commands.find_case import find_case, find_cases, named_cases
@@ -14,17 +15,18 @@ from bench.commands.output import (
     new_console,
     print_json,
     print_lines,
+    print_long_json,
     require_folder,
     run_document,
 )
-from bench.commands.quantities import NO_LIMITS, LimitOptions
+from bench.commands.quantities import NO_LIMITS, LimitOptions, parse_width
 from bench.commands.stored_run import StoredRun, find_two, load_run, read_run, read_traces
 from bench.errors import UsageError
 from bench.plans.plan import load
 from results import Record, Run, RunFile, Store, StoreError, load_traces
 
 PAGE = "report.html"
-FORMATS = {".html": "page", ".htm": "page"}
+PAGE_FORMATS = {".html": "page", ".htm": "page"}
 """The endings of a page."""
 TRACED = "carousel run quick -a lstm -t first_last -L 30 --seeds 1 --measure accuracy,gates"
 """A command whose run has traces after some ten seconds of processor time."""
@@ -33,9 +35,22 @@ UNITS = re.compile(r"(?P<first>[0-9]{1,4})(?:-(?P<last>[0-9]{1,4}))?", re.ASCII)
 MAX_UNIT = 9999
 MAX_RUNS = 2
 """Maximum number of runs in one report: a baseline and a run."""
+Form = Literal["svg", "pdf", "png"]
+FIGURE_FORMS: dict[str, Form] = {".svg": "svg", ".pdf": "pdf", ".png": "png"}
+"""The format of a figure by the ending of its file."""
+FILE_ENDINGS = (*FIGURE_FORMS, ".eps", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp")
+"""Endings of images. A folder that ends in one of them is probably meant as a file."""
 
 
-def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMITS, *, aggregate: bool = False) -> None:
+def show_run(
+    store: Path,
+    name: str,
+    format: str,
+    limits: LimitOptions = NO_LIMITS,
+    *,
+    aggregate: bool = False,
+    table: reports.PaperTable | None = None,
+) -> None:
     """Print the leaderboard of a stored run as `table`, `markdown`, `csv` or `latex`, or the whole run as `json`.
 
     Args:
@@ -44,8 +59,10 @@ def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMI
         format: The format.
         limits: Limits to answer to instead of recommending an architecture; only with the format `table`.
         aggregate: Whether to print aggregates over tasks and seeds instead of the leaderboard.
+        table: The content of a table for a paper instead of the leaderboard; only with the format `latex`.
 
-    Raises `UsageError` for limits with another format or with `aggregate`, and for an invalid limit.
+    Raises `UsageError` for limits or `table` with another format or with `aggregate`, for an invalid limit, and for a
+    long JSON document on a terminal.
     """
     needs = limits.needs()
     if needs.limits() and aggregate:
@@ -54,6 +71,10 @@ def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMI
     if needs.limits() and format != "table":
         given = next(iter(limits.as_given().values())).split()[0]
         raise UsageError(f"{given} needs the format table, not {format}: omit --format or {given}")
+    if table is not None and aggregate:
+        raise UsageError(f"--aggregate and --table {table} exclude each other: omit one of them")
+    if table is not None and format != "latex":
+        raise UsageError(f"--table {table} needs --format latex, not --format {format}")
     loaded = load_run(Store(store).find(name))
     file, records = loaded.file, loaded.records
     if aggregate:
@@ -63,7 +84,10 @@ def show_run(store: Path, name: str, format: str, limits: LimitOptions = NO_LIMI
             file, records, unusable=loaded.unusable, needs=needs, options=limits.as_given() if needs.limits() else None
         )
     elif format == "json":
-        print_json(run_document(file, records, loaded.unusable))
+        document = run_document(file, records, loaded.unusable)
+        print_long_json(document, command=f"carousel show {name} --format json")
+    elif table is not None:
+        print(reports.paper_table(file, records, table), end="")
     else:
         write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
         print(write(file, records), end="")
@@ -76,6 +100,55 @@ def _print_aggregates(file: RunFile, records: Sequence[Record], format: str) -> 
         print_json(reports.aggregates_document(file, records))
     else:
         print(reports.aggregates_as(format, file, records), end="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureFiles:
+    """The options on figure files, as the user gave them."""
+
+    folder: Path | None = None
+    format: Form | None = None
+    width: str | None = None
+    """A width, such as `3.25in`."""
+    only: Sequence[str] = ()
+    """Names of figures, each with or without the ending of its file."""
+
+    def options(self) -> reports.FigureOptions:
+        """Return the options with their defaults.
+
+        Raises `UsageError` if an option is invalid, if endings and format contradict each other, and if an option is
+        given without a folder.
+        """
+        given = {"--format": self.format, "--width": self.width, "--only": self.only}
+        if self.folder is None:
+            for option, value in given.items():
+                if value:
+                    raise UsageError(f"{option} is for figure files: give their folder with --figures DIR")
+            return reports.FigureOptions()
+        self._require_folder(self.folder)
+        forms = {name: format_by_ending(Path(name), FIGURE_FORMS, option="--only") for name in self.only}
+        chosen = {form: name for name, form in forms.items() if form is not None}
+        if self.format is not None:
+            chosen[self.format] = f"--format {self.format}"
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen.values())} name different formats; choose one format")
+        return reports.FigureOptions(
+            form=next(iter(chosen), "svg"),
+            width=None if self.width is None else parse_width("--width", self.width),
+            only=tuple(name if form is None else Path(name).stem for name, form in forms.items()),
+        )
+
+    def _require_folder(self, folder: Path) -> None:
+        require_folder(folder, "--figures")
+        ending = folder.suffix.lower()
+        if ending in FILE_ENDINGS and not folder.is_dir():
+            known = ", ".join(FIGURE_FORMS.values())
+            raise UsageError(
+                f"--figures takes a folder, not the file {folder}; choose a folder, and --format ({known})"
+            )
+
+
+NO_FIGURES = FigureFiles()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +165,7 @@ def report_runs(
     store: Path,
     names: Sequence[str],
     output: Path | None,
-    figures: Path | None = None,
+    figures: FigureFiles = NO_FIGURES,
     claims_of: str | None = None,
     limits: LimitOptions = NO_LIMITS,
 ) -> WrittenReport:
@@ -102,16 +175,15 @@ def report_runs(
         store: Folder of runs.
         names: A run, or a baseline and a run.
         output: Path of the page; `-` is standard output; None writes the page into the run.
-        figures: Folder for the figures of the run, without those of the baseline section; None writes no figures.
+        figures: The folder for the figures of the run, without those of the baseline section, and how to write them.
         claims_of: Plan whose claims are judged; None judges the claims stored with the run.
         limits: Limits on what an architecture may cost. The page and the result answer to them.
 
     Raises `UsageError` for more than `MAX_RUNS` names, for the same run twice, for a plan without claims, and if a file
-    has an unknown ending or cannot be written. Raises `UsageError` if a limit is invalid.
+    has an unknown ending or cannot be written. Raises `UsageError` if a limit or an option on figures is invalid.
     """
-    format_by_ending(output, FORMATS)
-    needs = limits.needs()
-    require_folder(figures, "--figures")
+    format_by_ending(output, PAGE_FORMATS)
+    needs, figure_options = limits.needs(), figures.options()
     if len(names) > MAX_RUNS:
         raise UsageError(f"a report takes one run or two, not {len(names)}: give a baseline and a run")
     *before, name = names
@@ -128,13 +200,18 @@ def report_runs(
         old = load_run(base)
         baseline = reports.Baseline(run=old.file, records=old.records, unusable=old.unusable)
     page = output or run.folder / (f"against-{baseline.run.id}.html" if baseline else PAGE)
-    written = [write_page(run, replace(loaded, file=file), page, baseline, needs)]
-    if figures is not None:
+    drawn: list[Path] = []
+    if figures.folder is not None:  # first, because a mistake in the choice of figures becomes known only here
         try:
-            written += reports.write_figures(file, records, figures, read_traces(run, file, records))
+            drawn = reports.write_figures(
+                file, records, figures.folder, read_traces(run, file, records), figure_options
+            )
+        except reports.UnknownFigure as error:
+            raise UsageError(f"--only: {error}") from None
         except OSError as error:
-            raise _cannot_write_into(figures, error, "--figures") from None
-    return WrittenReport(paths=written, answer=reports.answer_needs(file, records, needs, limits.as_given()))
+            raise _cannot_write_into(figures.folder, error, "--figures") from None
+    written = write_page(run, replace(loaded, file=file), page, baseline, needs)
+    return WrittenReport(paths=[written, *drawn], answer=reports.answer_needs(file, records, needs, limits.as_given()))
 
 
 def write_page(

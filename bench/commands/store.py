@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 import reports
 from bench.commands.output import format_by_ending, new_console, print_json, print_lines, write_output
 from bench.commands.stored_run import read_run
-from bench.errors import FAILED, NOTHING_SELECTED, OK, UsageError
+from bench.errors import FAILED, NOTHING_SELECTED, OK, NothingSelected, UsageError
 from reports.format import plural
-from results import STANDARD_OUTPUT, Flaw, Store, clean, merge, verify
+from results import METRICS, STANDARD_OUTPUT, Flaw, Record, Store, clean, merge, verify
 
 Format = Literal["csv", "parquet", "pytest-benchmark"]
+MAX_PRINTED_SAMPLES = 1_000
+"""The largest number of samples that are printed on a terminal unless the user asks for it with `-o -`."""
 FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".json": "pytest-benchmark"}
 """The format of an exported file by its ending."""
 
@@ -42,7 +46,7 @@ def merge_stores(sources: Sequence[Path], store: Path, *, as_json: bool) -> int:
     return OK if merged.is_complete else FAILED
 
 
-def export_run(store: Path, name: str, format: Format | None, output: Path | None) -> None:
+def export_run(store: Path, name: str, format: Format | None, output: Path | None, metrics: Sequence[str] = ()) -> None:
     """Write the samples of a run.
 
     Args:
@@ -50,15 +54,21 @@ def export_run(store: Path, name: str, format: Format | None, output: Path | Non
         name: The run: an id, a unique prefix, `latest`, or a path.
         format: `csv` or `parquet` for every sample, `pytest-benchmark` for the timings only. None chooses by the ending
             of `output`, or `csv` if there is no ending.
-        output: File to write; None prints on standard output, as does `-`.
+        output: File to write. `-` is standard output, and so is None, except for a large export on a terminal.
+        metrics: Names or patterns of the metrics to write; empty for all.
 
     Raises `UsageError` if the file cannot be written, or its ending is unknown or contradicts `format`. Raises
-    `UsageError` for `parquet` if a library is missing or `output` is None.
+    `UsageError` for `parquet` if a library is missing or `output` is None, and if more than `MAX_PRINTED_SAMPLES`
+    samples would be printed on a terminal. Raises `NothingSelected` if no metric matches.
     """
     form = _format(output, format)
     if form == "parquet" and output is None:
         raise UsageError("--format parquet writes a binary file: give its path with -o FILE")
     file, records = read_run(Store(store).find(name))
+    if metrics:
+        records = _with_metrics(records, metrics, timings_only=form == "pytest-benchmark")
+    if output is None:
+        _require_few_samples(records)
     if form == "parquet":
         try:
             content = reports.samples_as_parquet(file, records)
@@ -68,6 +78,36 @@ def export_run(store: Path, name: str, format: Format | None, output: Path | Non
         write = {"csv": reports.samples_as_csv, "pytest-benchmark": reports.timings_as_pytest_benchmark}[form]
         content = write(file, records).encode()
     write_output(STANDARD_OUTPUT if output is None else output, content)
+
+
+def _with_metrics(records: Sequence[Record], patterns: Sequence[str], *, timings_only: bool) -> list[Record]:
+    """Return the records with only the metrics whose names match any of `patterns`.
+
+    With `timings_only`, only timings can be chosen. Raises `NothingSelected` if a pattern matches no metric.
+    """
+    measured = dict.fromkeys(measurement.metric for record in records for measurement in record.measurements)
+    known = [name for name in measured if not timings_only or (name in METRICS and METRICS[name].kind == "timing")]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            what = "timed no metric" if timings_only else "measured no metric"
+            raise NothingSelected(
+                f"--metric: the run {what} that matches {pattern!r}; choose from {', '.join(known) or 'none'}"
+            )
+    chosen = {name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return [
+        record.model_copy(update={"measurements": tuple(each for each in record.measurements if each.metric in chosen)})
+        for record in records
+    ]
+
+
+def _require_few_samples(records: Sequence[Record]) -> None:
+    """Raise `UsageError` if standard output is a terminal and there are too many samples to read there."""
+    samples = sum(len(measurement.samples) for record in records for measurement in record.measurements)
+    if samples > MAX_PRINTED_SAMPLES and sys.stdout.isatty():
+        raise UsageError(
+            f"{plural(samples, 'sample')} are too many for a terminal: give a file with -o FILE, choose metrics with "
+            "--metric, or print them anyway with -o -"
+        )
 
 
 def _format(output: Path | None, given: Format | None) -> Format:

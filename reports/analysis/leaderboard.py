@@ -25,6 +25,7 @@ from reports.analysis.streaming.step_costs import (
     step_costs,
     step_costs_by_arch,
 )
+from reports.analysis.streaming.step_needs import step_needs
 from reports.analysis.training_outcome import early_stopped_scores, sequences_until_solved, validation_scores
 from results import (
     BudgetKind,
@@ -74,7 +75,13 @@ class LeaderboardRow:
     """The results of one architecture on one task at one length. Fields without a measurement are None."""
 
     arch: str
+    """The short label of the architecture, as in tables and figures."""
+    arch_spec: str
+    """The architecture in full, with all its options."""
     task: str
+    """The short label of the task."""
+    task_spec: str
+    """The task in full, with all its options."""
     length: int
     trained: bool
     """Whether the models were trained. If not, their initial weights were timed, and they have no scores."""
@@ -144,6 +151,12 @@ class LeaderboardRow:
     """The FLOPs of one step at the trained length."""
     state_bytes: float | None
     """The state size of one stream in bytes at `far_position`."""
+    step_flops: float | None
+    """The FLOPs of one step at `far_position`; None if the architecture states none."""
+    step_bytes: float | None
+    """The bytes that one step at `far_position` reads and writes; None if the architecture states none."""
+    weight_bytes: float | None
+    """The bytes of the weights and buffers."""
     step_timing: StepTiming | None
     """How the steps were timed. Costs are comparable only between rows with equal values."""
     near_position: int | None
@@ -247,9 +260,12 @@ def _row(
     has = None if budget is None else _shared(model.amount(budget.kind) for model in models)
     costs = step_costs(group.seeds, beside_compiled=beside_compiled)
     near, far = (nearest(costs, group.length), costs[-1]) if costs else (None, None)
+    needs = step_needs(group.records, far.position if far else None)
     return LeaderboardRow(
         arch=group.arch,
+        arch_spec=group.seeds[0].case.arch,
         task=group.task,
+        task_spec=group.seeds[0].case.task,
         length=group.length,
         trained=group.trains,
         score=middle,
@@ -289,6 +305,9 @@ def _row(
         trained_state_bytes=_shared(model.state_bytes for model in models),
         trained_step_flops=_shared(model.step_flops for model in models),
         state_bytes=far.state_bytes if far else None,
+        step_flops=needs.flops,
+        step_bytes=needs.moved_bytes,
+        weight_bytes=needs.weight_bytes,
         step_timing=far.timing if far else None,
         near_position=near.position if near else None,
         near_step_seconds=near.p50_seconds if near else None,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from reports.analysis.aggregate import LEVELS, Aggregate, aggregates
-from reports.analysis.groups import group_cases
-from reports.format import new_console, print_lines, print_table
+from reports.analysis.groups import group_cases, specifications
+from reports.export.names import latex_names_in_full, names_in_full
+from reports.format import new_console, plural, print_lines, print_table
+from reports.format.console import MEASURING_WIDTH
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from results import Interval, Record, RunFile
 
@@ -25,39 +28,80 @@ CAPTION = (
     "memory shares over tasks, lengths and seeds, with 95% intervals of a stratified bootstrap, and the share of runs "
     "above each level"
 )
+MIN_NAME = 16
+"""The width in characters to which a narrow terminal folds names."""
 Rows = list[tuple[str, ...]]
 
 
 def aggregates_as(format: str, run: RunFile, records: Sequence[Record]) -> str:
     """Return the aggregates of a run as `markdown`, `csv` or `latex`. The text says so if there are none."""
-    write: Callable[[RunFile, list[Aggregate]], str] = {"markdown": _markdown, "csv": _csv, "latex": _latex}[format]
-    return write(run, aggregates(group_cases(run, records)))
+    writers: dict[str, Callable[[RunFile, list[Aggregate], Mapping[str, str]], str]] = {
+        "markdown": _markdown,
+        "csv": _csv,
+        "latex": _latex,
+    }
+    groups = group_cases(run, records)
+    return writers[format](run, aggregates(groups), specifications(groups))
 
 
 def aggregates_document(run: RunFile, records: Sequence[Record]) -> dict[str, object]:
-    """Return the aggregates of a run as a JSON document."""
+    """Return the aggregates of a run as a JSON document. `arch_spec` is the full name of an architecture."""
+    groups = group_cases(run, records)
+    specs = specifications(groups)
     return {
         "run": run.id,
         "levels": list(LEVELS),
-        "aggregates": [asdict(each) for each in aggregates(group_cases(run, records))],
+        "aggregates": [
+            {"arch": each.arch, "arch_spec": specs[each.arch]} | asdict(each) for each in aggregates(groups)
+        ],
     }
 
 
 def render_aggregates(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
     """Print the aggregates of a run: memory shares by architecture, and the probabilities of improvement."""
-    console, found = console or new_console(), aggregates(group_cases(run, records))
+    console, groups = console or new_console(), group_cases(run, records)
+    found = aggregates(groups)
     if not found:
         print_lines([NOTHING], console)
         return
     print_lines([f"{run.plan}: {CAPTION}"], console, style="bold")
-    for rows in (_shares(found), _improvements(found)):
+    for rows in (_shares(found), _numbered(_improvements(found))):
         if len(rows) > 1:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for index, heading in enumerate(rows[0]):
-                table.add_column(heading, justify="left" if index == 0 else "right")
-            for row in rows[1:]:
-                table.add_row(*map(Text, row))
+            table = _fitting(rows, console)
             print_table(table, console)
+            if left_out := len(rows[0]) - len(table.columns):
+                print_lines([f"{plural(left_out, 'column')} not shown; see --format csv"], console, style="dim")
+    names = _of_archs(found, specifications(groups))
+    print_lines([f"{label} = {full}" for label, full in names.items() if label != full], console, style="dim")
+
+
+def _fitting(rows: Rows, console: Console) -> Table:
+    """Return a table as wide as its content. On a narrow terminal, columns are left out from the right and names fold.
+
+    The first column, which has the names, and the second one always stay.
+    """
+    columns = len(rows[0])
+    names = max(len(row[0]) for row in rows)
+    while True:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column(rows[0][0], overflow="fold")
+        for heading in rows[0][1:columns]:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in rows[1:]:
+            table.add_row(*map(Text, row[:columns]))
+        width = Measurement.get(console, console.options.update(width=MEASURING_WIDTH), table).maximum
+        if not console.is_terminal or columns == 2 or width - max(0, names - MIN_NAME) <= console.width:
+            return table
+        columns -= 1
+
+
+def _numbered(rows: Rows) -> Rows:
+    """Return a table whose rows and columns have the same names, with numbers in place of the names of the columns."""
+    head, *body = rows
+    if not body:
+        return rows
+    numbered = [(f"{number} {row[0]}", *row[1:]) for number, row in enumerate(body, 1)]
+    return [(head[0], *(f"over {number}" for number in range(1, len(head)))), *numbered]
 
 
 def _shares(found: Sequence[Aggregate]) -> Rows:
@@ -88,7 +132,7 @@ def _text(interval: Interval) -> str:
     return f"{interval.middle:.0%} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
 
 
-def _markdown(run: RunFile, found: list[Aggregate]) -> str:
+def _markdown(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
     if not found:
         return f"{NOTHING}\n"
     tables = []
@@ -97,24 +141,30 @@ def _markdown(run: RunFile, found: list[Aggregate]) -> str:
             lines = [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
             lines.insert(1, f"| :-- |{' --: |' * (len(rows[0]) - 1)}")
             tables.append("\n".join(lines))
+    if names := names_in_full(_of_archs(found, specs)):
+        tables.append("\n".join(["Names in full:", "", *(f"- {markdown_text(name)}" for name in names)]))
     return "\n\n".join([f"Run {markdown_text(run.id)}: {CAPTION}.", *tables]) + "\n"
 
 
-def _csv(run: RunFile, found: list[Aggregate]) -> str:
-    """Return one line per architecture and quantity, with unrounded numbers. Every text is quoted."""
+def _csv(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
+    """Return one line per architecture and quantity, with unrounded numbers. Every text is quoted.
+
+    `arch` and `than` are short labels, and `arch_spec` and `than_spec` are full names.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(("arch", "quantity", "than", "value", "low", "high", "runs"))
+    writer.writerow(("arch", "arch_spec", "quantity", "than", "than_spec", "value", "low", "high", "runs"))
     for each in found:
         quantities: list[tuple[str, str, Interval]] = [("iqm", "", each.iqm), ("mean", "", each.mean)]
         quantities += [(f"runs_above_{level}", "", x) for level, x in zip(LEVELS, each.profile, strict=True)]
         quantities += [("improvement", other, x) for other, x in each.improvement]
         for quantity, other, x in quantities:
-            writer.writerow([escape_cell(each.arch), quantity, escape_cell(other), x.middle, x.low, x.high, each.runs])
+            names = map(escape_cell, (each.arch, specs[each.arch], quantity, other, specs.get(other, "")))
+            writer.writerow([*names, x.middle, x.low, x.high, each.runs])
     return out.getvalue()
 
 
-def _latex(run: RunFile, found: list[Aggregate]) -> str:
+def _latex(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
     """Return a `booktabs` table of the memory shares."""
     if not found:
         return f"% {NOTHING}\n"
@@ -133,6 +183,12 @@ def _latex(run: RunFile, found: list[Aggregate]) -> str:
         *(f"{' & '.join(map(latex_text, row))} \\\\" for row in rows),
         "\\bottomrule",
         "\\end{tabular}",
+        latex_names_in_full(_of_archs(found, specs)).rstrip(),
         "\\end{table}",
     ]
-    return to_ascii("\n".join(lines)) + "\n"
+    return to_ascii("\n".join(filter(None, lines))) + "\n"
+
+
+def _of_archs(found: Sequence[Aggregate], specs: Mapping[str, str]) -> dict[str, str]:
+    """Return the full names of the architectures of a table by their labels."""
+    return {each.arch: specs[each.arch] for each in found}

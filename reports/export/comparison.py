@@ -1,4 +1,4 @@
-"""The comparison of two runs, for the terminal and as Markdown, CSV, LaTeX and JSON."""
+"""The comparison of two runs, for the terminal and as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.format import new_console, numbers, print_lines, print_table
-from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
+from reports.format import new_console, numbers, print_lines, print_table, printable
+from reports.format.escape import escape_cell, markdown_text
 from reports.text.comparison import (
-    absent_cells,
     cells,
     differences_in_words,
     headline,
@@ -30,8 +29,10 @@ from results.comparison import Comparison, MissingCase, Row
 
 MAX_ROWS = 12
 """The terminal shows at most this many rows per verdict, and at most this many notes besides the differences."""
-CASE_LETTERS, NOTE_LETTERS = 60, 200
-"""The largest lengths of the name of a case and of a note on the terminal."""
+NOTE_LETTERS = 200
+"""The largest length of a note on the terminal."""
+NARROW = 90
+"""A terminal with fewer columns gets two lines per row instead of a table."""
 STYLES = {"regressed": "red", "improved": "green", "inconclusive": "yellow", "not comparable": "yellow"}
 SHOWN_VERDICTS = ("regressed", "improved", "not comparable", "inconclusive")
 HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
@@ -57,7 +58,9 @@ def render_comparison(
     shown = [
         row for verdict in SHOWN_VERDICTS for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]
     ]
-    if shown:
+    if shown and console.is_terminal and console.width < NARROW:
+        _print_in_lines(shown, console)
+    elif shown:
         print_table(_table(shown), console)
     witnesses = [f"{name_of(row)}: {text}" for row in _changed(comparison) if (text := witness_of(row))]
     print_lines([f"— {line}" for line in witnesses[:MAX_ROWS]], console)
@@ -175,35 +178,6 @@ def comparison_as_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def comparison_as_latex(comparison: Comparison) -> str:
-    """Return all rows except the unchanged rows as a LaTeX `booktabs` table, with the headline as caption.
-
-    Missing and newly failed cases follow the rows. The differences between the conditions of the runs are below the
-    table.
-    """
-    rows = [row for row in comparison.rows if row.verdict in SHOWN_VERDICTS]
-    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in [*map(cells, rows), *absent_cells(comparison)]]
-    text = "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}[tbp]",
-            r"\centering",
-            rf"\caption{{{latex_text(headline(comparison))}}}",
-            r"\label{tab:carousel-comparison}",
-            r"\begin{tabular}{llrrrl}",
-            r"\toprule",
-            " & ".join(map(latex_text, HEADINGS)) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(rf"\par {latex_text(line)}" for line in differences_in_words(comparison)),
-            r"\end{table}",
-        ]
-    )
-    return to_ascii(text) + "\n"
-
-
 def comparison_as_document(comparison: Comparison) -> dict[str, object]:
     """Return the whole comparison as a dictionary that can be serialised as JSON."""
     c = comparison
@@ -238,7 +212,6 @@ def _table(rows: Sequence[Row]) -> Table:
     table.add_column("case, metric", overflow="fold", ratio=1)
     for heading in ("base", "new", "change (95%)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    short = numbers.shortened_apart((cells(row)[0] for row in rows), CASE_LETTERS)
     for verdict in SHOWN_VERDICTS:
         of_verdict = [row for row in rows if row.verdict == verdict]
         if of_verdict:
@@ -246,8 +219,18 @@ def _table(rows: Sequence[Row]) -> Table:
             table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
         for row in of_verdict:
             case, metric, base, new, change, _ = cells(row)
-            table.add_row(Text(f"  {short[case]}: {metric}"), *map(Text, (base, new, change)))
+            table.add_row(Text(printable(f"  {case}: {metric}")), *map(Text, (base, new, change)))
     return table
+
+
+def _print_in_lines(rows: Sequence[Row], console: Console) -> None:
+    """Print two lines per row, under a heading per verdict: the case with the metric, and the numbers."""
+    for verdict in SHOWN_VERDICTS:
+        of_verdict = [row for row in rows if row.verdict == verdict]
+        print_lines([verdict] * bool(of_verdict), console, style=f"bold {STYLES[verdict]}")
+        for row in of_verdict:
+            case, metric, base, new, change, _ = cells(row)
+            print_lines([f"  {case}: {metric}", f"    {base} → {new}, change {change}"], console)
 
 
 def _changed(comparison: Comparison) -> list[Row]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 
-from reports.analysis.groups import group_cases
+from reports.analysis.groups import group_cases, specifications
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.streaming.step_costs import marked
+from reports.export.names import latex_names_in_full, names_in_full
 from reports.format import numbers
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from reports.text.budgets import missed_budgets
@@ -21,8 +22,10 @@ from results import EffectiveLength, LossEvidence, Record, RunFile, ScoreEvidenc
 
 Column = tuple[str, Callable[[LeaderboardRow], str]]
 """A heading, and a function that returns the cell of a row."""
-COMPOSED = ("effective", "evidence", "loss", "range_scores", "strategies")
-"""Fields of a row that CSV spreads over columns, or writes as text."""
+PARTS = ("effective", "evidence", "loss")
+"""Fields of a row that CSV spreads over columns."""
+LISTS = ("range_scores", "strategies")
+"""Fields of a row that CSV writes as texts, in its last columns."""
 EFFECTIVE_COLUMNS = {
     "effective_length": "length",
     "effective_length_low": "low",
@@ -43,11 +46,15 @@ LOSS_COLUMNS = {
     "loss_shows_past": "shows_past",
 }
 """CSV columns of the test loss, each with its field."""
+CSV_COLUMNS = (
+    *(field.name for field in fields(LeaderboardRow) if field.name not in (*PARTS, *LISTS)),
+    *(*EVIDENCE_COLUMNS, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, *LISTS),
+)
 _SHRINK_TO_LINE_WIDTH = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as a Markdown table, followed by lists of the problems of seeds and of missed budgets."""
+    """Return the leaderboard as a Markdown table, followed by lists of problems, missed budgets and full names."""
     groups = group_cases(run, records)
     rows = leaderboard_of(groups)
     table = leaderboard_table(rows)
@@ -58,6 +65,8 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
     for title, texts in (("Failed or missing:", notes(rows)), ("Missed budgets:", missed_budgets(groups))):
         if texts:
             lines += ["", title, "", *(f"- {markdown_text(text)}" for text in texts)]
+    if names := names_in_full(specifications(groups)):
+        lines += ["", "Names in full:", "", *(f"- {markdown_text(text)}" for text in names)]
     return "\n".join(lines) + "\n"
 
 
@@ -66,24 +75,39 @@ def as_csv(run: RunFile, records: Sequence[Record]) -> str:
 
     Every text is quoted. Texts are escaped as `escape_cell` does.
     """
-    plain = [field.name for field in fields(LeaderboardRow) if field.name not in COMPOSED]
-    names = [*plain, *EVIDENCE_COLUMNS, *EFFECTIVE_COLUMNS, *LOSS_COLUMNS, "range_scores", "strategies"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(names)
+    writer.writerow(CSV_COLUMNS)
     for row in leaderboard_of(group_cases(run, records)):
-        values = asdict(row) | {"problems": "; ".join(row.problems)}
-        values |= {name: _of(row.evidence, field) for name, field in EVIDENCE_COLUMNS.items()}
-        values |= {name: _of(row.effective, field) for name, field in EFFECTIVE_COLUMNS.items()}
-        values |= {name: _of(row.loss, field) for name, field in LOSS_COLUMNS.items()}
-        values["range_scores"] = "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores)
-        values["strategies"] = "; ".join(
-            f"{each.name} {each.score!r}" for each in row.strategies if each.score is not None
-        )
-        cells = {name: escape_cell(values[name]) for name in names}
+        values = _flat(row) | {
+            "problems": "; ".join(row.problems),
+            "range_scores": "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores),
+            "strategies": "; ".join(f"{each.name} {each.score!r}" for each in row.strategies if each.score is not None),
+        }
+        cells = {name: escape_cell(values[name]) for name in CSV_COLUMNS}
         cells["seed_scores"] = " ".join(f"{score!r}" for score in row.seed_scores)  # a single number may be read as one
-        writer.writerow([cells[name] for name in names])
+        writer.writerow([cells[name] for name in CSV_COLUMNS])
     return out.getvalue()
+
+
+def leaderboard_document(run: RunFile, records: Sequence[Record]) -> list[dict[str, object]]:
+    """Return the rows of the leaderboard for JSON.
+
+    Each row has the columns of the CSV, unescaped. Problems, scores of seeds, ranges and strategies are lists instead
+    of texts. In addition, `effective`, `evidence` and `loss` have every field of these parts, so `loss` is not the mean
+    of the loss, as in CSV.
+    """
+    return [_flat(row) | asdict(row) for row in leaderboard_of(group_cases(run, records))]
+
+
+def _flat(row: LeaderboardRow) -> dict[str, object]:
+    """Return the values of a row by CSV column. Only those of `LISTS` still have parts."""
+    return (
+        {field.name: getattr(row, field.name) for field in fields(row) if field.name not in PARTS}
+        | {name: _of(row.evidence, field) for name, field in EVIDENCE_COLUMNS.items()}
+        | {name: _of(row.effective, field) for name, field in EFFECTIVE_COLUMNS.items()}
+        | {name: _of(row.loss, field) for name, field in LOSS_COLUMNS.items()}
+    )
 
 
 def _of(part: EffectiveLength | LossEvidence | ScoreEvidence | None, field: str) -> object:
@@ -122,7 +146,9 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     )
     text = text.replace("\\begin{tabular}", f"{_SHRINK_TO_LINE_WIDTH}\\begin{{tabular}}", 1)
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
-    return "% needs \\usepackage{booktabs,graphicx}\n" + to_ascii(text)
+    names = latex_names_in_full(specifications(groups))
+    text = text.replace("\\end{table}", f"{names}\\end{{table}}") if names else text
+    return f"% needs \\usepackage{{booktabs,graphicx}}\n% run {run.id}\n" + to_ascii(text)
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
@@ -189,12 +215,36 @@ def leaderboard_table(rows: Sequence[LeaderboardRow]) -> Table:
             (call_heading, lambda row: at(row, numbers.microseconds(row.far_call_seconds))),
             ("share of the limit", lambda row: numbers.percent(row.limit_share)),
         ]
+    needs = _need_columns(rows, far_title, at)
+    columns += needs
     return Table(
         headings=tuple(heading for heading, _ in columns),
         word_columns=3,
         rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows),
-        wide_only=frozenset({"seeds scored", "learning rate", near_heading, call_heading}),
+        wide_only=frozenset(
+            {"seeds scored", "learning rate", near_heading, call_heading, *(heading for heading, _ in needs)}
+        ),
     )
+
+
+def _need_columns(
+    rows: Sequence[LeaderboardRow], far_title: str, at: Callable[[LeaderboardRow, str], str]
+) -> list[Column]:
+    """Return the columns of what a step needs besides time. Columns that would be empty are left out.
+
+    Args:
+        rows: The rows of the leaderboard.
+        far_title: The end of the headings, which names the last streamed position if all rows share it.
+        at: Adds the last streamed position to a cell if rows do not share it.
+    """
+    columns: list[Column] = []
+    if any(row.step_flops is not None for row in rows):
+        columns.append((f"FLOPs of a step{far_title}", lambda row: at(row, numbers.whole(row.step_flops))))
+    if any(row.step_bytes is not None for row in rows):
+        columns.append((f"moved by a step{far_title}", lambda row: at(row, numbers.size(row.step_bytes))))
+    if any(row.weight_bytes is not None for row in rows):
+        columns.append(("weights", lambda row: numbers.size(row.weight_bytes)))
+    return columns
 
 
 def _score_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:

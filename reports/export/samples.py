@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reports.analysis.groups import short_names
 from reports.format.escape import escape_cell
 from results import METRICS, Measurement, Record, RunFile, sample_frame
 
@@ -29,11 +30,11 @@ class MissingLibrary(ValueError):
 
 
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
-    """Return one line per sample as CSV, with unrounded numbers.
+    """Return one line per sample as CSV, with unrounded numbers. `arch` is a full name and `label` a short one.
 
     Every text is quoted. Texts are escaped as `escape_cell` does.
     """
-    table = sample_frame(run, records)
+    table = _labelled(run, records)
     for name in table.columns:
         if table[name].dtype.kind == "b":
             table[name] = table[name].astype(str)
@@ -56,7 +57,7 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
         raise MissingLibrary(
             "Parquet needs pyarrow: run `pip install '.[parquet]'` in a clone of Carousel, or choose --format csv"
         ) from None
-    table = sample_frame(run, records)
+    table = _labelled(run, records)
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":
             table[name] = _single_type(table[name])
@@ -66,6 +67,18 @@ def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
     pyarrow.parquet.write_table(arrow, out, compression="zstd")
     content: bytes = out.getvalue().to_pybytes()
     return content
+
+
+def _labelled(run: RunFile, records: Sequence[Record]) -> pandas.DataFrame:
+    """Return the table of samples, with the short label of the architecture beside its full name.
+
+    Cases that only serve to choose a learning rate have no label.
+    """
+    table = sample_frame(run, records)
+    if "arch" in table:
+        labels = {key: arch for key, (arch, _) in short_names(run, records).items()}
+        table.insert(list(table.columns).index("arch") + 1, "label", [labels.get(key) for key in table["key"]])
+    return table
 
 
 def timings_as_pytest_benchmark(run: RunFile, records: Sequence[Record]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,7 @@ from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.analysis.overview import overview_rows
-from reports.format import new_console, numbers, print_lines
+from reports.format import new_console, numbers, print_lines, print_parts
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
 from reports.text.claims import ledger, summary
@@ -31,12 +31,18 @@ from results import Record, RunFile
 
 Column = tuple[str, Callable[[LeaderboardRow], Text | str]]
 """A heading, and a function that returns the cell of a row."""
-NAME_LETTERS = 24
-"""The largest length of a name in the leaderboard."""
+NAME_LETTERS = (40, 24, 15)
+"""The lengths of a line of a name in the leaderboard. The first that fits is used; longer names take several lines."""
+MAX_NAME_LETTERS = 400
+"""Names are cut only beyond this length, which no name of Carousel has."""
 UNTRAINED = "untrained"
 """What stands in place of the score of an untrained model."""
 INTERPRETED_MARK = "*"
 """The mark of a step time in the leaderboard if the step is interpreted."""
+MEANINGS = {"green": "every seed solved the task", "red": "no score and no loss shows use of the past"}
+"""What the colours of scores mean."""
+INDENT = 2
+"""The number of spaces before the name of an architecture, and before further lines of a name."""
 MAX_PROBLEMS = 12
 """The terminal lists at most this many problems."""
 
@@ -95,51 +101,92 @@ def render_terminal(
 
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
-    """Print the leaderboard. On a narrow terminal, whole columns are dropped, so that no number is cut."""
-    columns = _columns(rows)
-    ranges = [name for name in columns if name not in COLUMNS]
-    table, width = _table(console, rows, columns)
-    for dropped in (*ranges, *DROP_ORDER):
+    """Print the leaderboard, and what its colours mean.
+
+    On a narrow terminal, long names take several lines and whole columns are dropped, so that no name and no number is
+    cut.
+    """
+    for columns, letters in _layouts(_columns(rows)):
+        table, width = _table(console, rows, columns, letters)
         if not console.is_terminal or width <= console.width:
             break
-        if columns.pop(dropped, None) is not None:
-            table, width = _table(console, rows, columns)
     table.width = width
     console.print(table, soft_wrap=True)
+    if console.color_system is not None and not console.no_color and (legend := _colour_legend(rows)):
+        print_parts(legend, console)
 
 
-def _table(console: Console, rows: Sequence[LeaderboardRow], columns: Mapping[str, Column]) -> tuple[Table, int]:
-    """Return a table with the given columns, and the width in characters that the table needs."""
+def _layouts(columns: Mapping[str, Column]) -> Iterator[tuple[dict[str, Column], int]]:
+    """Yield layouts of the leaderboard, from the widest to the narrowest: its columns, and the letters of a name."""
+    remaining = dict(columns)
+    widest, usual, narrowest = NAME_LETTERS
+    yield dict(remaining), MAX_NAME_LETTERS
+    ranges = [name for name in columns if name not in COLUMNS]
+    for letters, dropped in ((widest, FIRST_DROPPED), (usual, (*ranges, *DROP_ORDER)), (narrowest, LAST_DROPPED)):
+        yield dict(remaining), letters
+        for name in dropped:
+            if remaining.pop(name, None) is not None:
+                yield dict(remaining), letters
+
+
+def _colour_legend(rows: Sequence[LeaderboardRow]) -> list[tuple[str, str]]:
+    """Return a line that explains the colours of the scores, as texts with their styles.
+
+    The list is empty if no score is coloured.
+    """
+    used = {_coloured_score(row).style for row in rows}
+    parts: list[tuple[str, str]] = []
+    for colour, meaning in MEANINGS.items():
+        if colour in used:
+            parts += [("; in " if parts else "scores in ", ""), (colour, colour), (f": {meaning}", "")]
+    return parts
+
+
+def _table(
+    console: Console, rows: Sequence[LeaderboardRow], columns: Mapping[str, Column], letters: int
+) -> tuple[Table, int]:
+    """Return a table with the given columns, and the width in characters that the table needs.
+
+    A line of a name has at most `letters` characters.
+    """
     far = {row.far_position for row in rows if row.far_position is not None}
     end = f"position {min(far):,}" if len(far) == 1 else "the last position"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, caption_justify="left")
-    table.add_column("task, architecture", no_wrap=True)
+    table.add_column("task,\narchitecture", no_wrap=True)
     for heading, _ in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    tasks = numbers.shortened_apart((row.task for row in rows), NAME_LETTERS)
-    archs = numbers.shortened_apart((row.arch for row in rows), NAME_LETTERS)
+    names = numbers.shortened_apart((name for row in rows for name in (row.task, row.arch)), MAX_NAME_LETTERS)
     for task, length in dict.fromkeys((row.task, row.length) for row in rows):
         rivals = [row for row in rows if (row.task, row.length) == (task, length)]
         table.add_section()
-        table.add_row(Text(f"{tasks[task]} {length:,}", "bold"))
+        table.add_row(Text(_in_lines(f"{names[task]} {length:,}", letters + INDENT), "bold"))
         for row in rivals:
-            table.add_row(Text(f"  {archs[row.arch]}"), *(cell(row) for _, cell in columns.values()))
+            table.add_row(
+                Text(_in_lines(names[row.arch], letters, INDENT)), *(cell(row) for _, cell in columns.values())
+            )
         for name, score in _reference_scores(rivals).items():
-            table.add_row(Text(f"  {name}", "dim"), Text(f"{score:.2f}{' ' * 12}", "dim"))
+            table.add_row(Text(_in_lines(name, letters, INDENT), "dim"), Text(f"{score:.2f}{' ' * 12}", "dim"))
         if "mse" in columns and (constant := _constant_loss(rivals)) is not None:
             table.add_row(Text("  best constant", "dim"), "", Text(loss_value(constant), "dim"))
     options = console.options.update(width=MEASURING_WIDTH)
     width = Measurement.get(console, options, table).maximum
     if far:
-        table.caption = f"{_step_caption(rows, 'step' in columns)} {end}{_marks_caption(rows)}"
+        table.caption = f"{_step_caption(rows, columns)} {end}{_marks_caption(rows)}"
     return table, width
 
 
-def _step_caption(rows: Sequence[LeaderboardRow], shows_near_steps: bool) -> str:
+def _in_lines(name: str, letters: int, indent: int = 0) -> str:
+    """Return a name in lines of at most `letters` characters, indented. Further lines are indented by `INDENT` more."""
+    first, *others = [name] if len(name) <= letters else numbers.folded(name, letters - INDENT)
+    return "\n".join([" " * indent + first, *(" " * (indent + INDENT) + line for line in others)])
+
+
+def _step_caption(rows: Sequence[LeaderboardRow], columns: Mapping[str, Column]) -> str:
     how = "in a compiled loop" if any(row.step_timing == "compiled" for row in rows) else CALLED
-    if shows_near_steps:
-        return f"step: p50 {how} near the trained length; end: at"
-    return f"step end: p50 {how} at"
+    moved = "moved: bytes that a step reads and writes; " if "moved" in columns else ""
+    if "step" in columns:
+        return f"{moved}step: p50 {how} near the trained length; end: at"
+    return f"{moved}step end: p50 {how} at"
 
 
 def _marks_caption(rows: Sequence[LeaderboardRow]) -> str:
@@ -203,9 +250,12 @@ def _columns(rows: Sequence[LeaderboardRow]) -> dict[str, Column]:
         del columns["mse"]
     if not any(row.still_learning for row in rows):
         del columns["learning"]
+    for name, value in NEEDS.items():
+        if all(value(row) is None for row in rows):
+            del columns[name]
     if all(row.far_position is None for row in rows):
         for name in STREAMED:
-            del columns[name]
+            columns.pop(name, None)
     ranges = dict.fromkeys(each.lengths for row in rows for each in row.range_scores)
     return columns | {lengths: _range_column(lengths) for lengths in ranges}
 
@@ -226,8 +276,21 @@ COLUMNS: dict[str, Column] = {
     "step": ("step\nµs", lambda row: _step(row, row.near_step_seconds)),
     "step end": ("step end\nµs", lambda row: _step(row, row.far_step_seconds)),
     "p99 end": ("p99 end\nµs", lambda row: _step(row, row.far_step_p99_seconds)),
+    "flops": ("FLOPs\nend", lambda row: numbers.whole(row.step_flops)),
+    "moved": ("moved\nend", lambda row: numbers.size(row.step_bytes)),
+    "weights": ("weights", lambda row: numbers.size(row.weight_bytes)),
 }
-STREAMED = ("state", "step", "step end", "p99 end")
+NEEDS: dict[str, Callable[[LeaderboardRow], float | None]] = {
+    "flops": lambda row: row.step_flops,
+    "moved": lambda row: row.step_bytes,
+    "weights": lambda row: row.weight_bytes,
+}
+"""The values of columns that are left out if no row has one."""
+STREAMED = ("state", "step", "step end", "p99 end", "flops", "moved")
 """The columns that only streamed rows fill."""
+FIRST_DROPPED = ("weights", "moved", "flops")
+"""Columns that a terminal drops, in this order, before names have lines of usual length."""
 DROP_ORDER = ("p99 end", "step", "state", "params", "effective", "mse")
-"""Columns in the order in which a narrow terminal drops them, after those of ranges."""
+"""Columns in the order in which a narrow terminal drops them next, after those of ranges."""
+LAST_DROPPED = ("learning", "step end", "solved")
+"""Columns that a terminal drops only if names have short lines already."""

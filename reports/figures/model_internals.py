@@ -136,13 +136,12 @@ def _layers_in_words(layers: Sequence[int]) -> str:
 def write_case_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
     """Write each figure with its title and caption as SVG and as PNG, and return the paths.
 
-    `folder` is created if it does not exist. Every figure needs a `render_file`. Raises `OSError` if `folder` cannot be
+    `folder` is created if it does not exist. Raises `OSError` if `folder` cannot be
     written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures:
-        assert figure.render_file is not None
         for form in FORMS:
             path = folder / f"{figure.name}.{form}"
             write_output_file(path, figure.render_file(form, figure.title))

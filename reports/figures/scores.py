@@ -14,6 +14,7 @@ from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL
 from reports.figures.drawing.canvas import (
     INK,
+    LETTER_INCHES,
     PALE,
     Figure,
     PlotStyle,
@@ -22,6 +23,7 @@ from reports.figures.drawing.canvas import (
     finish_figure,
     plot_styles,
 )
+from reports.figures.drawing.paper import drawn_width
 from reports.figures.drawing.reference_lines import (
     CHANCE_DASH,
     MEMORYLESS_DASH,
@@ -40,6 +42,8 @@ ROW_HEIGHT = 0.27
 """The height in inches of a row whose label fits on one line."""
 LABEL_LETTERS = 34
 """The largest number of letters in a line of a label."""
+LABEL_SHARE = 0.45
+"""The largest share of the width of the figure that labels take."""
 
 
 def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Figure | None:
@@ -56,7 +60,8 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
     columns = min(MAX_COLUMNS, len(settings))
     rows = ceil(len(settings) / columns)
     with figure_style():
-        labels = [numbers.wrap_label(arch, LABEL_LETTERS) for arch in archs]
+        letters = min(LABEL_LETTERS, int(LABEL_SHARE * drawn_width(width) / LETTER_INCHES))
+        labels = [numbers.wrap_label(arch, letters) for arch in archs]
         heights = [max(1.0, 0.25 + 0.6 * (1 + label.count("\n"))) for label in labels]
         ends = accumulate(heights)
         middles = {arch: end - height / 2 for arch, end, height in zip(archs, ends, heights, strict=True)}
@@ -85,6 +90,7 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
                 "chance and the dashed line is the memoryless baseline. A model whose score stays at these lines "
                 "shows no memory by its score; its loss may show some." + strategies_explained(scored)
             ),
+            keeps_height=True,
         )
 
 

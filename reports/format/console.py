@@ -66,7 +66,12 @@ def print_labelled(label: str, text: str, console: Console, *, style: str = "bol
         console: The console to print on.
         style: The style of the label.
     """
-    console.print(Text.assemble((printable(label), style), printable(text)), soft_wrap=True)
+    print_parts([(label, style), (text, "")], console)
+
+
+def print_parts(parts: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print texts, each with its style, as one unwrapped line."""
+    console.print(Text.assemble(*((printable(text), style) for text, style in parts)), soft_wrap=True)
 
 
 def print_table(table: Table, console: Console) -> None:

@@ -20,6 +20,11 @@ READ_AS_MISSING = frozenset(
 )
 """Texts that pandas reads as missing, besides those that Python reads as a float."""
 
+BREAKABLE = ":,=_/-"
+"""The signs in names after which LaTeX may break a line."""
+MAX_UNBROKEN = 16
+"""The largest number of characters that LaTeX may not break."""
+
 
 def escape_cell(value: object) -> object:
     """Return a text with an apostrophe in front if a program may read the text as anything but text.
@@ -63,6 +68,20 @@ def latex_text(text: str) -> str:
     line = " ".join(text.split())
     guard = "{}" if line.startswith(("[", "*")) else ""  # after a line break, LaTeX would read an argument
     return guard + "".join(escapes.get(letter, letter) for letter in line)
+
+
+def latex_breakable(text: str) -> str:
+    """Return the text escaped as by `latex_text`, for narrow columns: LaTeX may break it after any `BREAKABLE` sign.
+
+    A part of more than `MAX_UNBROKEN` characters without such a sign may be broken anywhere.
+    """
+    return " ".join(map(_breakable_word, text.split()))
+
+
+def _breakable_word(word: str) -> str:
+    parts = re.findall(rf"[^{BREAKABLE}]*[{BREAKABLE}]+|[^{BREAKABLE}]+", word)
+    pieces = [piece for part in parts for piece in (part if len(part) > MAX_UNBROKEN else [part])]
+    return r"\allowbreak{}".join(map(latex_text, pieces))
 
 
 def to_ascii(text: str) -> str:

@@ -40,6 +40,11 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
+def whole(value: float | None) -> str:
+    """Format a number as a whole one with thousands separators: `40,000`. None becomes a dash."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
 def size(value: float | None) -> str:
     """Format a number of bytes with a binary unit: `640 B`, `1.5 KiB`. None becomes a dash."""
     if value is None:
@@ -137,6 +142,30 @@ def wrap_label(label: str, limit: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(shortened(line.strip(), limit) for line in lines)
+
+
+def folded(text: str, limit: int) -> list[str]:
+    """Break a text into printable lines of at most `limit` characters. Nothing is cut.
+
+    Lines end after colons, commas and spaces. A longer part is broken after equals signs and underscores, or anywhere.
+
+    >>> folded("lstm:forget_bias=1 learning_rate=0.003", 18)
+    ['lstm:forget_bias=1', 'learning_rate=', '0.003']
+    """
+    lines = [""]
+    for part in _parts(printable(text), ":, "):
+        for piece in [part] if len(part.rstrip()) <= limit else _parts(part, "=_"):
+            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > limit:
+                lines.append("")
+            lines[-1] += piece
+            while len(lines[-1].rstrip()) > limit:
+                lines[-1:] = [lines[-1][:limit], lines[-1][limit:]]
+    return [line.rstrip() for line in lines if line.strip()] or [""]
+
+
+def _parts(text: str, ends: str) -> list[str]:
+    """Divide a text after each run of the characters in `ends`."""
+    return re.findall(rf"[^{ends}]*[{ends}]+|[^{ends}]+", text)
 
 
 def microseconds(seconds: float | None) -> str:

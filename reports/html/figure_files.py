@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from reports.figures.accuracy import accuracy_against_length_figure
 from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
+from reports.figures.drawing.canvas import Figure, Form
+from reports.figures.drawing.paper import column_width
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
 from reports.html.page_data import PageData
@@ -15,10 +18,40 @@ from reports.html.sections import page_figures
 from results import Record, RunFile, Traces, write_output_file
 
 
+class UnknownFigure(ValueError):
+    """The error raised if a run has no figure with a chosen name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureOptions:
+    """How figures are written, and which."""
+
+    form: Form = "svg"
+    width: float | None = None
+    """The width in inches of a column of a paper; None for the usual widths. In a column, no figure has a heading."""
+    only: tuple[str, ...] = ()
+    """The names of the figures to write; empty for all."""
+
+
+SVG_FILES = FigureOptions()
+DETAILED: dict[str, Callable[[PageData], Figure | None]] = {
+    "accuracy-against-length": lambda data: accuracy_against_length_figure(data.groups),
+    "streaming-cost": lambda data: streaming_cost_figure(data.groups),
+    "chunk-cost": lambda data: chunk_cost_figure(data.groups, data.step_costs),
+    "accuracy-against-cost": lambda data: accuracy_against_cost_figure(data.groups),
+    "training-curves": lambda data: training_curves_figure(data.groups),
+}
+"""Figures that the page may omit or simplify, by name."""
+
+
 def write_figures(
-    run: RunFile, records: Sequence[Record], folder: Path, traces: Mapping[str, Traces] | None = None
+    run: RunFile,
+    records: Sequence[Record],
+    folder: Path,
+    traces: Mapping[str, Traces] | None = None,
+    options: FigureOptions = SVG_FILES,
 ) -> list[Path]:
-    """Write every figure of a run as an SVG file into `folder`, and return the paths.
+    """Write the figures of a run into `folder`, one file each, and return the paths.
 
     Figures that the page omits because they have too many panels are written too.
 
@@ -27,24 +60,46 @@ def write_figures(
         records: The records of the run.
         folder: The target, which is created if it does not exist.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
+        options: The format, the width and the choice of figures.
 
     Raises:
+        UnknownFigure: The run has no figure with a name in `options.only`. No file is written.
         OSError: `folder` cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     data = PageData(run=run, records=records, traces=traces or {}, baseline=None)
-    figures = [
-        accuracy_against_length_figure(data.groups),
-        streaming_cost_figure(data.groups),
-        chunk_cost_figure(data.groups, data.step_costs),
-        accuracy_against_cost_figure(data.groups),
-        training_curves_figure(data.groups),
-        *page_figures(data),
-    ]
-    written: dict[Path, None] = {}
-    for figure in figures:
-        if figure is not None and (path := folder / f"{figure.name}.svg") not in written:
-            content = figure.svg.encode() if figure.render_file is None else figure.render_file("svg", figure.title)
-            write_output_file(path, content)
-            written[path] = None
-    return list(written)
+    with column_width(options.width):
+        figures = _figures(data, options.only)
+        unknown = next((name for name in options.only if name not in figures), None)
+        if unknown is not None:
+            raise UnknownFigure(f"no figure {unknown!r} in this run; choose from {', '.join(figures) or 'none'}")
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name in dict.fromkeys(options.only or figures):
+            path = folder / f"{name}.{options.form}"
+            write_output_file(path, _content(figures[name], options))
+            written.append(path)
+    return written
+
+
+def _figures(data: PageData, only: Sequence[str]) -> dict[str, Figure]:
+    """Return every figure of a run by name, or only those in `only` if these are known without drawing the others.
+
+    A figure on the page has the same name as the one in `DETAILED` that stands for it here.
+    """
+    chosen = {name: draw(data) for name, draw in DETAILED.items() if name in only}
+    if only and all(chosen.get(name) is not None for name in only):
+        return _drawn(chosen)
+    figures = _drawn({name: draw(data) for name, draw in DETAILED.items()})
+    for figure in page_figures(data):
+        figures.setdefault(figure.name, figure)
+    return figures
+
+
+def _drawn(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _content(figure: Figure, options: FigureOptions) -> bytes:
+    if options.form == "svg" and not figure.headed:
+        return figure.svg.encode()
+    return figure.render_file(options.form, figure.title if figure.headed and options.width is None else None)

@@ -174,10 +174,8 @@ def _value(row: Row, value: float | None) -> str:
         return numbers.MISSING
     if row.kind == "score":
         return numbers.score(value)
-    if row.metric == "parameters":
-        return f"{value:,.0f}"
     if row.kind == "size":
-        return numbers.size(value)
+        return numbers.size(value) if COMPARED_METRICS[row.metric].unit == "B" else numbers.whole(value)
     return f"{numbers.microseconds(value)} µs" if value < 1e-3 else f"{numbers.milliseconds(value)} ms"
 
 

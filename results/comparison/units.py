@@ -26,17 +26,28 @@ from results.statistics.witness import Counter, counter_rates
 At = tuple[tuple[str, int], ...]
 """Location of a measurement, such as `(("length", 64),)`."""
 MetricLocation = tuple[str, At]
-PARAMETERS = Metric(title="parameters", unit="", better="lower", kind="size", compared_as="size", probe="accuracy")
-"""The parameter count, which is a property of the model and not a measurement. A missing count is reported only if the
-new run requested `probe`."""
+MODEL_SIZES: dict[str, Metric] = {
+    name: Metric(
+        title=title, unit=unit, better="lower", kind="size", compared_as="size", family=family, probe="accuracy"
+    )
+    for name, title, unit, family in (
+        ("parameters", "parameters", "", None),
+        ("model_state_bytes", "state at the length", "B", "state"),
+        ("model_step_flops", "FLOPs per step at the length", "FLOP", "flops"),
+    )
+}
+"""Sizes that are properties of the model and not measurements, so every case with a model has them. A missing size is
+reported only if the new run requested `probe`."""
 BENCHMARK_SECONDS = "benchmark_seconds"
 BENCHMARK = Metric(
     title="time", unit="s", better="lower", kind="timing", compared_as="timing", family="benchmark", short_title="time"
 )
 """The time of a benchmark of another program, which no run measures."""
-COMPARED_METRICS: dict[str, Metric] = {
-    name: metric for name, metric in METRICS.items() if metric.compared_as is not None
-} | {"parameters": PARAMETERS, BENCHMARK_SECONDS: BENCHMARK}
+COMPARED_METRICS: dict[str, Metric] = (
+    {name: metric for name, metric in METRICS.items() if metric.compared_as is not None}
+    | MODEL_SIZES
+    | {BENCHMARK_SECONDS: BENCHMARK}
+)
 """The metrics that are compared. Rows with the same verdict have this order."""
 COMPARED_AS: dict[str, ComparedAs] = {
     name: metric.compared_as for name, metric in COMPARED_METRICS.items() if metric.compared_as is not None
@@ -288,7 +299,11 @@ def _samples_by_location(records: dict[int, Record], calibration: float | None) 
                 for block in blocks:
                     entry.disturbed += disturbed(block, calibration) is not None
         if record.model is not None:
-            by_location.setdefault(("parameters", ()), _Samples()).add(0, seed, float(record.model.parameters))
+            model = record.model
+            sizes = zip(MODEL_SIZES, (model.parameters, model.state_bytes, model.step_flops), strict=True)
+            for name, size in sizes:
+                if size is not None:
+                    by_location.setdefault((name, ()), _Samples()).add(0, seed, float(size))
     return by_location
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reports.figures.drawing.paper import COLUMN_LABEL_POINTS, drawn_width, fit_panels, font_settings, is_in_column
 from reports.figures.drawing.scale import DOTS_PER_INCH, current_scale, figure_inches
 from reports.format.numbers import wrap_label
 
@@ -38,6 +39,8 @@ EXPECTED_LINES = 3
 """Figures have room for a legend with this many lines of text. Further lines make a figure higher."""
 MAX_TICKS = 7
 """The largest number of ticks on an axis of positions."""
+SYMBOL_LETTERS = 7
+"""The width of the symbol beside a name in a legend, in letters."""
 MAX_LETTERS = 38
 """The largest length of a legend line in letters. Longer names are wrapped, because they may differ only at the end."""
 DARK_INK, DARK_PALE = "#e6edf3", "#768390"
@@ -47,8 +50,12 @@ HEADING_SIZE, HEADING_LINE_INCHES, HEADING_LETTER_INCHES = 10.5, 0.2, 0.095
 CAPTION_SIZE, CAPTION_LINE_INCHES, CAPTION_LETTER_INCHES = 7.5, 0.145, 0.059
 """Sizes of the caption in a figure file, as those of the heading."""
 
-Form = Literal["svg", "png"]
+Form = Literal["svg", "pdf", "png"]
 Dash = Literal["solid", "none"] | tuple[int, tuple[float, ...]]
+UNDATED: dict[Form, dict[str, str | None]] = {"svg": {}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""Metadata that are left out of files, so that equal figures give equal bytes."""
+TEXT_FIELD: dict[Form, str] = {"pdf": "Subject", "png": "Description"}
+"""The field of the metadata with the caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,11 @@ class Figure:
     """The plotted numbers as text, which the SVG contains as its `<desc>`."""
     how_to_read: str
     """The caption, which explains how to read the figure."""
-    render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
-    """A function that renders the figure with a heading and its caption as SVG or PNG. None if files have neither."""
+    render_file: Callable[[Form, str | None], bytes] = field(repr=False, compare=False)
+    """A function that renders the figure as SVG, PDF or PNG, below a heading and above its caption. Without a heading
+    (None), a file has no caption either."""
+    headed: bool = True
+    """Whether files of the figure contain its title."""
 
     def _repr_svg_(self) -> str:
         """Return the SVG, which a notebook shows."""
@@ -136,22 +146,26 @@ def plot_styles(archs: Sequence[str]) -> dict[str, PlotStyle]:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the style file within a `with` block.
+    """Apply the style file, and the fonts for a column of a paper, within a `with` block.
 
     Warnings about missing glyphs are ignored, because the fonts of the reader draw the text of an SVG.
     """
     import matplotlib
 
-    with matplotlib.rc_context(fname=STYLE_FILE), warnings.catch_warnings():
+    with matplotlib.rc_context(font_settings(), STYLE_FILE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def empty_figure(width: float, height: float) -> MplFigure:
-    """Return an empty figure of the given size in inches, or of the size of a slide: see `drawing.scale`."""
+    """Return an empty figure of the given size in inches.
+
+    Within `column_width`, its width is that of the column. On a slide, it has the size of the slide.
+    """
     from matplotlib.figure import Figure as MplFigure
 
-    figure = MplFigure(figsize=figure_inches(width, height), layout="constrained")
+    width, height = figure_inches(width, height)
+    figure = MplFigure(figsize=(drawn_width(width), height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return figure
 
@@ -164,6 +178,10 @@ def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = Tru
     """
     from matplotlib.lines import Line2D
 
+    whole = figure.get_figure(root=True)
+    assert whole is not None
+    available = whole.get_figwidth()
+    letters = min(MAX_LETTERS, int(available / LETTER_INCHES) - SYMBOL_LETTERS)
     handles = [
         Line2D(
             [],
@@ -171,15 +189,12 @@ def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = Tru
             color=style.colour,
             marker=style.marker,
             linestyle=style.dash if line else "none",
-            label=wrap_label(arch, MAX_LETTERS),
+            label=wrap_label(arch, letters),
         )
         for arch, style in styles.items()
     ]
-    whole = figure.get_figure(root=True)
-    assert whole is not None
-    available = whole.get_figwidth()
-    letters = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
-    widths = [LETTER_INCHES * (count + 7) for count in letters]
+    longest = [max(map(len, str(handle.get_label()).splitlines()), default=0) for handle in handles]
+    widths = [LETTER_INCHES * (count + SYMBOL_LETTERS) for count in longest]
     one_row = sum(widths) <= available
     columns = len(handles) if one_row else max(1, int(available / max(widths)))
     rows = -(-len(handles) // columns) if handles else 0
@@ -205,19 +220,22 @@ def thinned(positions: Sequence[int]) -> list[int]:
 def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
     """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
 
+    The names are beside the panel. In a column of a paper, they are inside it, so that the panel keeps its width.
     `lines` are pairs of a height in data units and a name.
     """
+    inside = is_in_column()
     previous = -float("inf")
     for height, text in sorted(lines):
         previous = max(height, previous + gap)
         axes.annotate(
-            text,
+            " ".join(text.replace("memoryless\nbaseline", "memoryless").split()) if inside else text,
             xy=(1, previous),
             xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
+            xytext=(-2, 1) if inside else (3, 0),
             textcoords="offset points",
-            va="center",
-            fontsize=7.5,
+            ha="right" if inside else "left",
+            va="bottom" if inside else "center",
+            fontsize=COLUMN_LABEL_POINTS if inside else 7.5,
             color=INK,
         )
 
@@ -231,6 +249,7 @@ def finish_figure(
     description: str,
     how_to_read: str,
     headed: bool = True,
+    keeps_height: bool = False,
 ) -> Figure:
     """Return a drawn figure as SVG, together with its texts. Call this function within `figure_style()`.
 
@@ -242,23 +261,26 @@ def finish_figure(
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
         headed: Whether files of the figure contain its title and, at the scale of a page, its caption.
+        keeps_height: Whether rows of panels keep their height in a column of a paper.
     """
     description = f"{title}: {description}"
+    fit_panels(figure, keeps_height=keeps_height)
     scale = current_scale()
-    caption = how_to_read if scale == "page" else ""
 
-    def render_file(form: Form, heading: str) -> bytes:
+    def render_file(form: Form, heading: str | None) -> bytes:
+        caption = how_to_read if scale == "page" else ""
         with figure_style(), _with_texts(figure, heading, caption) as whole:
             if form == "svg":
-                full_description = f"{description}\n{how_to_read}"
-                return to_svg(figure, title=heading, description=full_description, whole=whole).encode()
+                described = description if heading is None else f"{description}\n{how_to_read}"
+                return to_svg(figure, title=heading or title, description=described, whole=whole).encode()
+            words = {"Title": heading or title, TEXT_FIELD[form]: f"{alternative} {how_to_read}"}
             out = io.BytesIO()
             figure.savefig(
                 out,
-                format="png",
+                format=form,
                 dpi=DOTS_PER_INCH[scale],
-                facecolor="white",
-                metadata={"Software": None, "Title": heading, "Description": f"{alternative} {how_to_read}"},
+                facecolor="white" if form == "png" else "none",
+                metadata=UNDATED[form] | words,
                 bbox_inches=whole,
             )
         return out.getvalue()
@@ -270,16 +292,20 @@ def finish_figure(
         alternative=alternative,
         description=description,
         how_to_read=how_to_read,
-        render_file=render_file if headed else None,
+        render_file=render_file,
+        headed=headed,
     )
 
 
 @contextmanager
-def _with_texts(figure: MplFigure, heading: str, caption: str) -> Iterator[Bbox]:
+def _with_texts(figure: MplFigure, heading: str | None, caption: str) -> Iterator[Bbox | None]:
     """Put a heading above and a caption below a figure within a `with` block, and yield the box of all in inches.
 
-    The panels do not move. An empty `caption` takes no room.
+    The panels do not move. An empty `caption` takes no room. Without a heading, nothing is added, and None is yielded.
     """
+    if heading is None:
+        yield None
+        return
     from matplotlib.transforms import Bbox
 
     figure.set_layout_engine("none")  # the layout for the page is final

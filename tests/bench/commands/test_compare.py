@@ -124,6 +124,39 @@ def test_scores_of_another_machine_are_checked_by_fail_on(carousel: Carousel) ->
     assert carousel("check", base, worse, "--fail-on", "accuracy").code == 1
 
 
+def sized(run: tuple[RunFile, list[Record]], **sizes: int | None) -> tuple[RunFile, list[Record]]:
+    """Return a run whose models have other sizes."""
+    file, records = run
+    return file, [
+        record.model_copy(update={"model": record.model and record.model.model_copy(update=sizes)})
+        for record in records
+    ]
+
+
+def test_state_and_flops_of_the_models_are_compared(carousel: Carousel) -> None:
+    base = stored(sized(run_of(CASES, 1, noise=0.02), state_bytes=512, step_flops=40_000))
+    new = stored(sized(run_of(CASES, 2, noise=0.02), state_bytes=512, step_flops=44_000))
+    rows = json.loads(carousel("compare", base, new, "--format", "json").out)["rows"]
+    found = {
+        row["metric"]: (row["base"], row["new"], row["verdict"]) for row in rows if row["metric"].startswith("model_")
+    }
+    assert found == {
+        "model_state_bytes": (512, 512, "unchanged"),
+        "model_step_flops": (40_000, 44_000, "regressed"),
+    }
+    text = carousel("compare", base, new).out
+    assert re.search(r"lstm on task0 32: FLOPs per step at the length +40,000 +44,000 +\+10\.0%", text)
+    assert carousel("check", base, new, "--fail-on", "flops").code == 1
+    assert carousel("check", base, new, "--fail-on", "state").code == 0
+
+
+def test_sizes_that_an_older_run_did_not_record_are_not_missing(carousel: Carousel, base: str) -> None:
+    new = stored(sized(run_of(CASES, 2, noise=0.02), state_bytes=512, step_flops=40_000))
+    ended = carousel("check", base, new)
+    assert ended.code == 0
+    assert "measured only in the new run: model_state_bytes, model_step_flops" in ended.out
+
+
 def test_renamed_cases_are_joined(carousel: Carousel, base: str) -> None:
     cases = [case.model_copy(update={"arch": case.arch.replace("lstm", "memory:cells=lstm")}) for case in CASES]
     new = stored(run_of(cases, 2, noise=0.02))
@@ -184,7 +217,7 @@ def test_every_format_shows_the_change_and_escapes_hostile_names(carousel: Carou
     rows = list(csv.DictReader(io.StringIO(shown["csv"].out)))
     assert {row["arch"][:2] for row in rows} == {"'=", "ls"}
     assert {row["verdict"] for row in rows if row["metric"] == "step_seconds"} == {"regressed"}
-    assert r"\begin{tabular}" in shown["latex"].out
+    assert r"\begin{longtable}" in shown["latex"].out
     assert json.loads(shown["json"].out)["counts"]["regressed"] == 4
     assert "\x1b" not in carousel("compare", base, new).out
     carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")

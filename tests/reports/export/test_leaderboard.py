@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from rich.console import Console
 import reports
 from results import METRICS, Record, RunFile
 from tests.reports import synthetic
+from tests.reports.export.latex import compiled
 
 
 def hostile(name: str) -> tuple[RunFile, list[Record]]:
@@ -49,7 +48,7 @@ def test_csv_contains_no_formula_and_no_text_that_reads_as_a_number(name: str) -
 
 def test_markdown_lists_the_reasons_of_dashes_below_the_table(run: RunFile, records: list[Record]) -> None:
     lines = reports.as_markdown(run, records).splitlines()
-    assert {line.count("|") for line in lines[:26]} == {18}
+    assert {line.count("|") for line in lines[:26]} == {21}
     assert lines[2].startswith("| first_last | 32 | gru | 0.990 (0.985–0.993) |")
     assert "- rnn on adding at 128: seed 1 diverged: the loss was not finite at step 300" in lines
 
@@ -72,7 +71,7 @@ def test_markdown_escapes_cells_and_html() -> None:
     text = reports.as_markdown(*hostile("a|b<script>`x`[l](javascript:1)\nc"))
     assert r"a\|b\<script\>\`x\`\[l\](javascript:1) c" in text
     assert "<script>" not in text.replace(r"\<", "")
-    assert len(text.splitlines()) == 7
+    assert len(text.splitlines()) == 11
 
 
 def test_latex_uses_booktabs_and_escapes_text(run: RunFile, records: list[Record]) -> None:
@@ -100,19 +99,11 @@ LATEX = {
 
 
 @pytest.mark.parametrize("name", LATEX)
-def test_latex_is_well_formed_and_compiles_if_latex_is_installed(name: str, tmp_path: Path) -> None:
+def test_latex_is_well_formed_and_compiles(name: str, tmp_path: Path) -> None:
     table = reports.as_latex(*LATEX[name]())
     assert_well_formed(table)
-    latex = shutil.which("pdflatex")
-    if latex is not None:
-        source = tmp_path / "table.tex"
-        head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
-        source.write_text(f"{head}{table}\\end{{document}}\n", encoding="ascii")
-        command = [latex, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", source.name]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-        assert ended.returncode == 0, ended.stdout[-2000:]
-        assert "Overfull" not in ended.stdout
-        assert "(1 page," in ended.stdout
+    made = compiled(table, tmp_path)
+    assert (made.pages, made.problems) == (1, [])
 
 
 @pytest.mark.parametrize("broken", ["{a", "a}", r"\begin{x}", r"\begin{x}\end{y}", "a & b\n", "a_b", "$x"])
@@ -153,8 +144,8 @@ def test_markdown_renders_as_one_table_with_every_row(run: RunFile, records: lis
     html = MarkdownIt("commonmark").enable("table").render(reports.as_markdown(run, records))
     assert html.count("<table>") == 1
     assert html.count("<tr>") == 25
-    assert html.count("<td") == 24 * 17
-    assert html.count("<li>") == 4
+    assert html.count("<td") == 24 * 20
+    assert html.count("<li>") == 6
     strange = (
         MarkdownIt("commonmark")
         .enable("table")
@@ -202,7 +193,8 @@ def numbers_of_rnn(text: str) -> list[str]:
         (80, ["solved", "effect.", "params", "state", "step end"], ["p99 end"]),
         (70, ["solved", "effect.", "params", "step end"], ["p99 end", "state"]),
         (60, ["solved", "effect.", "step end"], ["p99 end", "state", "params"]),
-        (40, ["solved", "step end"], ["p99 end", "state", "params", "effect."]),
+        (50, ["solved", "step end"], ["p99 end", "state", "params", "effect."]),
+        (40, ["solved"], ["p99 end", "state", "params", "effect.", "step end"]),
     ],
 )
 def test_narrow_terminal_drops_columns_and_cuts_no_number(
@@ -216,8 +208,7 @@ def test_narrow_terminal_drops_columns_and_cuts_no_number(
     narrow, wide = numbers_of_rnn("\n".join([*table, "—"])), numbers_of_rnn(printed(run, records, 200))
     assert set(narrow) < set(wide)
     assert narrow[:4] == wide[:4]
-    if width >= 60:
-        assert max(len(line.rstrip()) for line in table) <= width
+    assert max(len(line.rstrip()) for line in table if not line.startswith("step")) <= width
 
 
 def test_file_output_has_every_column_at_any_width(run: RunFile, records: list[Record]) -> None:

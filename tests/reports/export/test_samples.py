@@ -129,6 +129,16 @@ def test_missing_pyarrow_error_says_how_to_install_it(monkeypatch: pytest.Monkey
         samples_as_parquet(*sampled())
 
 
+def test_samples_have_the_short_label_beside_the_full_name() -> None:
+    run, records = sampled("lstm:forget_bias=1")
+    (first, *_) = rows_of(samples_as_csv(run, records))
+    assert (first["arch"], first["label"]) == ("lstm:forget_bias=1", "lstm")
+    other = record(case("lstm:forget_bias=2"))
+    both = [*records, other]
+    table = pyarrow.parquet.read_table(pyarrow.BufferReader(samples_as_parquet(run, both)), use_threads=False)
+    assert set(table.to_pydict()["label"]) == {"lstm:forget_bias=1", "lstm:forget_bias=2"}
+
+
 def test_statistics_match_pytest_benchmark() -> None:
     run, (first,) = sampled()
     samples = tuple(float(value) for value in np.random.default_rng(0).lognormal(-9, 1, 41))

@@ -76,7 +76,6 @@ def test_file_has_its_title_above_the_panels_and_the_page_figure_has_none(
     name: str, figures: dict[str, Figure]
 ) -> None:
     figure = figures[name]
-    assert figure.render_file is not None
     written = figure.render_file("svg", figure.title)
     assert " ".join(texts(written)).count(figure.title) == 1
     assert ElementTree.fromstring(written).findtext(f"{SVG}title") == figure.title
@@ -97,7 +96,6 @@ def test_file_has_its_title_above_the_panels_and_the_page_figure_has_none(
 
 def test_long_title_is_broken_into_lines(figures: dict[str, Figure]) -> None:
     figure = figures["gates"]
-    assert figure.render_file is not None
     words = " ".join(["word"] * 40)
     broken, short = figure.render_file("svg", words), figure.render_file("svg", "word")
     assert " ".join(texts(broken)).count("word") == 40

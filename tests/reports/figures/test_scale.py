@@ -34,7 +34,6 @@ def drawn(record: Record, scale: reports.Scale, view: reports.GatesView | None =
 
 
 def rendered(figure: reports.Figure, form: str) -> bytes:
-    assert figure.render_file is not None
     return figure.render_file(form, figure.title)  # type: ignore[arg-type]
 
 

@@ -120,7 +120,8 @@ def test_the_families_of_metrics_cover_every_compared_metric() -> None:
     assert METRIC_FAMILIES["accuracy"] == ("accuracy", "early_stopped_accuracy")
     assert METRIC_FAMILIES["latency"] == ("forward_seconds", "train_step_seconds")
     assert METRIC_FAMILIES["streaming"] == ("step_seconds", "call_step_seconds")
-    assert METRIC_FAMILIES["state"] == ("state_bytes",)
+    assert METRIC_FAMILIES["state"] == ("state_bytes", "model_state_bytes")
+    assert METRIC_FAMILIES["flops"] == ("model_step_flops",)
     assert set(COMPARED_METRICS) <= set(METRIC_FAMILIES)
     assert [name for name, metric in COMPARED_METRICS.items() if metric.probe is None] == ["benchmark_seconds"]
 

@@ -1,0 +1,140 @@
+"""Tables for a paper have the numbers and the ranks of the leaderboard, and fit a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import reports
+from reports.analysis.leaderboard import LeaderboardRow
+from reports.export.paper_layout import LINE_POINTS, pages
+from results import Record, RunFile
+from tests.reports import synthetic
+from tests.reports.export.latex import compiled
+from tests.results.planted import grid, run_of
+
+CONTENTS: tuple[reports.PaperTable, ...] = get_args(reports.PaperTable)
+LONG_NAMES = [f"gated_delta_net:heads={n},expansion=2,conv=4,init=orthogonal" for n in range(42)]
+Cells = dict[tuple[str, str, int], str]
+
+
+def cells_of(text: str) -> Cells:
+    """Return the cells of all parts of a table by row, task and length, read from its LaTeX."""
+    cells: Cells = {}
+    for part in re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, re.DOTALL):
+        lines = [line.removesuffix(r" \\") for line in part.splitlines() if line.endswith(r" \\")]
+        heads = re.findall(r"\\multicolumn\{(\d+)\}\{c\}\{((?:[^{}]|\{[^{}]*\})*)\}(?: &|$)", lines[0])
+        tasks = [plain(name) for count, name in heads for _ in range(int(count))]
+        _, *lengths = lines[1].split(" & ")
+        for line in lines[2:]:
+            name, *row = line.split(" & ")
+            for task, length, cell in zip(tasks, lengths, row, strict=True):
+                key = (plain(name), task, int(length.replace(",", "")))
+                assert key not in cells
+                cells[key] = cell
+    return cells
+
+
+def plain(text: str) -> str:
+    text = re.sub(r"\\parbox\[b\]\{\d+pt\}\{\\centering (.*)\}", r"\1", text)
+    return re.sub(r"\\emph\{(.*)\}", r"\1", text).replace(r"\allowbreak{}", "").replace("\\", "")
+
+
+def best_group(rows: list[LeaderboardRow]) -> set[str]:
+    """Return the architectures that share a letter with every better one.
+
+    Undecided ones are left out unless they are the best.
+    """
+    best = max(rows, key=lambda row: row.score or 0.0)
+    return {
+        row.arch
+        for row in rows
+        if row is best or not row.undecided
+        if all(
+            set(row.ties or "") & set(other.ties or "") for other in rows if (other.score or 0.0) > (row.score or 0.0)
+        )
+    }
+
+
+def test_scores_are_those_of_the_leaderboard_and_the_best_group_is_bold(run: RunFile, records: list[Record]) -> None:
+    text = reports.paper_table(run, records, "score")
+    rows, cells = reports.leaderboard(run, records), cells_of(text)
+    assert f"% run {run.id}" in text
+    for row in rows:
+        cell = cells[row.arch, row.task, row.length]
+        assert row.score is not None and row.score_low is not None and row.score_high is not None
+        found = re.search(r"(\d\.\d\d) \$\\pm\$ (\d\.\d\d)", cell)
+        assert found is not None
+        assert float(found[1]) == pytest.approx(row.score, abs=0.0051)
+        assert float(found[2]) == pytest.approx(max(row.score - row.score_low, row.score_high - row.score), abs=0.0051)
+        rivals = [other for other in rows if (other.task, other.length) == (row.task, row.length)]
+        assert (r"\textbf" in cell) == (row.arch in best_group(rivals)), (row.arch, row.task, row.length)
+        assert (r"\dagger" in cell) == row.undecided
+    assert sum(r"\textbf" in cell for cell in cells.values()) not in (0, len(rows))
+    assert cells["chance", "adding", 32] == "0.08"
+    assert cells["memoryless", "first_last", 128] == "0.75"
+    assert cells["memoryless", "adding", 32] == "---"
+
+
+def test_step_times_are_those_at_the_trained_length(run: RunFile, records: list[Record]) -> None:
+    cells = cells_of(reports.paper_table(run, records, "step"))
+    for row in reports.leaderboard(run, records):
+        assert row.near_step_seconds is not None
+        shown = float(cells[row.arch, row.task, row.length].split(" $")[0])
+        assert shown == pytest.approx(1e6 * row.near_step_seconds, abs=0.051)
+
+
+def test_smallest_states_are_bold(run: RunFile, records: list[Record]) -> None:
+    cells = cells_of(reports.paper_table(run, records, "state"))
+    assert cells["rnn", "adding", 32] == cells["gru", "adding", 32] == r"\textbf{640 B}"
+    assert cells["transformer", "adding", 32] == "16.0 KiB"
+    assert cells["lstm", "adding", 32] == "1.0 KiB"
+
+
+def test_problems_and_full_names_stand_below_the_table(run: RunFile, records: list[Record]) -> None:
+    text = reports.paper_table(run, records, "score").replace(r"\allowbreak{}", "").replace("\\", "")
+    assert "rnn on adding at 128: seed 1 diverged" in text
+    assert "lstm: lstm:forget_bias=1" in text
+    caption = re.search(r"caption\{(.*)\}\n", text)
+    assert (
+        caption is not None and caption[1].endswith(".") and caption[1].startswith("Each entry is the mean score over ")
+    )
+
+
+def test_untrained_and_empty_runs_have_a_table(run: RunFile, records: list[Record]) -> None:
+    for content in CONTENTS:
+        assert "the run has no cases" in reports.paper_table(synthetic.run([]), [], content)
+        assert set(cells_of(reports.paper_table(run, [], content)).values()) == {"---"}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_table_compiles_on_one_page(
+    content: reports.PaperTable, run: RunFile, records: list[Record], tmp_path: Path
+) -> None:
+    made = compiled(reports.paper_table(run, records, content), tmp_path)
+    assert (made.pages, made.problems) == (1, [])
+
+
+@pytest.mark.parametrize("archs", [["rnn", "lstm"], LONG_NAMES])
+def test_large_table_is_divided_into_parts_and_compiles(archs: list[str], tmp_path: Path) -> None:
+    run, records = run_of(grid(archs, tasks=7, lengths=(32, 128, 1024)), 1, processes=1)
+    text = reports.paper_table(run, records, "score")
+    cells = cells_of(text)
+    labels = {row.arch for row in reports.leaderboard(run, records)}
+    assert {key[0] for key in cells} == labels
+    assert len(cells) == len(labels) * 21
+    made = compiled(text, tmp_path)
+    assert made.problems == []
+    assert made.pages >= text.count(r"\begin{table}") / 3
+
+
+def test_parts_fit_the_page_and_have_every_column_once() -> None:
+    archs = ["lstm", "transformer"]
+    settings = [(f"task{n}{'_with_a_long_name' * (n % 3)}", length) for n in range(9) for length in (8, 4096)]
+    parts = [part for page in pages(archs, settings, dict.fromkeys(settings, 11), references=2) for part in page]
+    assert [setting for part in parts for setting in part.settings] == settings
+    assert all(part.points() <= LINE_POINTS for part in parts)
+    assert len(parts) < len(settings) / 2
