@@ -17,8 +17,6 @@ CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
 MANY_STEPS = 1_000_000
 """The number of steps of a complete deadline test. A sentence names a smaller number."""
-HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
-"""The part of a caption that explains the markers of interpreted architectures."""
 LIMIT_EXPLANATION = (
     "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
     "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "

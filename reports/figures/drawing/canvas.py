@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Figure:
     """The alternative text: one sentence that says what the figure shows and its main result."""
     description: str
     """The plotted numbers as text, which the SVG contains as its `<desc>`."""
+    table: FigureTable | None
+    """The plotted numbers as a table, which the page shows below the figure; None if they are too many."""
     how_to_read: str
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str], bytes] | None = field(default=None, repr=False, compare=False)
@@ -219,6 +222,7 @@ def finish_figure(
     alternative: str,
     description: str,
     how_to_read: str,
+    table: FigureTable | None = None,
     headed: bool = True,
 ) -> Figure:
     """Return a drawn figure as SVG, together with its texts. Call this function within `figure_style()`.
@@ -230,6 +234,7 @@ def finish_figure(
         alternative: One sentence that says what the figure shows and its main result.
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
+        table: The plotted numbers as a table; None if they are too many.
         headed: Whether files of the figure contain its title.
     """
     description = f"{title}: {description}"
@@ -255,6 +260,7 @@ def finish_figure(
         svg=to_svg(figure, title=title, description=description),
         alternative=alternative,
         description=description,
+        table=table,
         how_to_read=how_to_read,
         render_file=render_file if headed else None,
     )
