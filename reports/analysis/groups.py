@@ -197,6 +197,15 @@ class Seed:
         score, reference = self.score(), self.reference()
         return score is not None and reference is not None and score >= solved_score(reference.chance)
 
+    @property
+    def stopped_unsolved(self) -> bool:
+        """Whether training stopped early because validation solved the task, but the test score does not solve it.
+
+        Validation has fewer sequences than the test, so it is less certain. False without a test score.
+        """
+        training = self.record.training if self.record is not None else None
+        return training is not None and training.stopped == "solved" and self.score() is not None and not self.solved
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:

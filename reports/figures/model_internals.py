@@ -8,10 +8,11 @@ from pathlib import Path
 
 from reports.analysis.groups import Group, Seed, group_cases
 from reports.analysis.traces import settings_of, single_seed_group, slug
+from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure, Form
 from reports.figures.gates import attention_figure, gates_figure
 from reports.figures.learning import learning_figure
-from reports.figures.overfitting import alternative_trainings, overfitting_figure
+from reports.figures.overfitting import overfitting_figure
 from reports.figures.retention import retention_figure
 from reports.figures.traces import gradient_trace_figure, memory_trace_figure
 from results import Record, RunFile, Traces, write_output_file

@@ -93,7 +93,7 @@ TERMS = {
     "single-process": Term(
         "1 process",
         "The number rests on a single process. Timings differ between processes, and a single one does not show by "
-        "how much. More seeds, or `--repeat 6`, give more processes.",
+        "how much. More seeds, or --repeat 6, give more processes.",
     ),
 }
 """The definitions by the last part of their anchors, in the order of the list."""
