@@ -11,6 +11,7 @@ from reports.analysis.streaming.growth import growths_by_arch
 from reports.analysis.streaming.step_costs import StepCost, marked, ranked
 from reports.format.numbers import duration, listed, microseconds, percent, significant
 from reports.text.growth import brief_growth
+from reports.text.timing_quality import single_process_sentence
 from results import Growth
 
 CALLED = "called from Python"
@@ -32,6 +33,8 @@ LIMIT_EXPLANATION = (
 def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
     """Return sentences on the cost of a streamed step, the call from Python, chunks and deadlines, in this order.
 
+    One sentence names the architectures whose steps a single process timed.
+
     Further sentences say why requested measurements are missing. A sentence is left out if nothing of its kind was
     measured. `costs` is the result of `step_costs_by_arch(groups)`.
     """
@@ -52,6 +55,8 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     ]
     if added:
         sentences.append(f"A call from Python adds {listed(added)}.")
+    if single := single_process_sentence(costs):
+        sentences.append(single)
     return [
         *sentences,
         *_chunk_sentences(groups, costs),
