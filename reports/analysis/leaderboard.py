@@ -115,8 +115,8 @@ class LeaderboardRow:
     solved: int
     """The number of seeds that solved the task."""
     stopped_unsolved: int
-    """The number of scored seeds whose training stopped early because validation solved the task, but whose test score does
-    not solve it."""
+    """The number of scored seeds that stopped early because validation solved the task, but whose test score does not
+    solve it."""
     until_solved_seeds: int
     """The number of seeds of which a validation reached the bar of their protocol, `solved_at`."""
     sequences_until_solved: float | None

@@ -104,7 +104,8 @@ def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
 def differences(plain: Group, other: Group) -> Mapping[str, Value]:
     """Return the fields in which the training of a group differs from the plain training, with its values.
 
-    Fields that usually change with another one are left out if that one changes, such as epochs with the amount of data.
+    Fields that usually change with another one are left out if that one changes, such as epochs with the number of
+    training sequences.
     """
     base, changed = plain.seeds[0].case, other.seeds[0].case
     values = {DROPOUT: _value(_dropout(changed))} if _dropout(base) != _dropout(changed) else {}

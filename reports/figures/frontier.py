@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, HEIGHT = 6.2, 4.0
-"""The size of the figure in inches, without further lines of the legend. It is narrow enough to stand beside the overview
-of a page."""
+"""The size of the figure in inches, without further lines of the legend. On the page, it stands beside the overview."""
 PALE_OPACITY = 0.4
 """The opacity of architectures that cannot be recommended."""
 

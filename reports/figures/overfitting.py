@@ -47,15 +47,12 @@ class Variant(NamedTuple):
 def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Draw the overfitting gaps and test scores of one model that was trained in several ways.
 
-    `task` and `length` select the groups to draw. Returns None if no model was trained with remedies against overfitting,
-    or if its fit to the training set was not measured.
+    `task` and `length` select the groups to draw. Returns None if no model was trained with remedies against
+    overfitting, or if its fit to the training set was not measured.
     """
     of_setting = [f for f in overfitting_families(groups) if (f.plain.task, f.plain.length) == (task, length)]
     variants = [
-        variant
-        for family in of_setting
-        for variant in _variants(family)
-        if variant.scores or variant.group.records
+        variant for family in of_setting for variant in _variants(family) if variant.scores or variant.group.records
     ]
     if len(variants) < 2 or not any(variant.gaps for variant in variants):
         return None

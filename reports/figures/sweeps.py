@@ -104,7 +104,9 @@ def _figure(fields: tuple[str, ...], sweeps: Sequence[Sweep], groups: Sequence[G
         figure, bands = banded_grid(plains, styles, labels=labels)
         for band, panels in bands:
             for (task, length), axes in panels.items():
-                own = [sweep for sweep in sweeps if (sweep.family.plain.task, sweep.family.plain.length) == (task, length)]
+                own = [
+                    sweep for sweep in sweeps if (sweep.family.plain.task, sweep.family.plain.length) == (task, length)
+                ]
                 _draw_panel(axes, own, band.styles, ticks)
                 axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         figure.supxlabel(name, fontsize=9)
@@ -209,7 +211,6 @@ def _best(sweeps: Sequence[Sweep]) -> list[dict[str, float]]:
 def _describe(sweep: Sweep, name: str) -> str:
     plain = sweep.family.plain
     points = [
-        f"{fmean(group.scores()):.2f} with {name} {text}"
-        for group, text in zip(sweep.groups, sweep.texts, strict=True)
+        f"{fmean(group.scores()):.2f} with {name} {text}" for group, text in zip(sweep.groups, sweep.texts, strict=True)
     ]
     return f"{plain.task} at {plain.length}, {sweep.arch}: {', '.join(points)}"

@@ -71,4 +71,3 @@ def _references(rows: Sequence[LeaderboardRow]) -> str:
         return f"{next(iter(lengths)).capitalize()}."
     parts = [f"at {listed([count(each) for each in own])}: {text}" for text, own in lengths.items()]
     return f"{'; '.join(parts).capitalize()}."
-

@@ -12,10 +12,10 @@ from reports.analysis.health import Health, health
 from reports.analysis.learning_rates import RateRow, rate_rows
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure
 from reports.figures.frontier import frontier_figure
 from reports.figures.headline import headline_figures
-from reports.analysis.trainings import alternative_trainings
 from reports.text.baseline import Baseline, BaselineComparison, compare_with_baseline
 from results import Record, RunFile, Traces
 

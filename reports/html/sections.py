@@ -50,6 +50,7 @@ from results import (
     SOLVED_SHARE,
 )
 
+
 class Section(NamedTuple):
     """A section of the page."""
 
@@ -244,4 +245,3 @@ def _figures(*figures: Figure | None) -> Values | None:
 
 def _shown(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
-

@@ -79,8 +79,8 @@ class BaselineComparison:
     """The run ID of the baseline."""
     verdict: str
     status: Status
-    """`bad` if a row regressed. `good` if all rows are unchanged or improved, unless the comparison has no rows, or lists
-    missing or newly failed cases. `warn` in all other cases."""
+    """`bad` if a row regressed. `good` if all rows are unchanged or improved, unless the comparison has no rows, or
+    lists missing or newly failed cases. `warn` in all other cases."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]

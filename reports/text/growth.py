@@ -30,7 +30,7 @@ def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[Crossove
 
 
 def verdict(row: GrowthRow) -> str:
-    """Return how a cost grows: `flat`, `growing`, `undecided`, `cannot be told` or `grows up to its window of 64, …`."""
+    """Return how a cost grows: `flat`, `growing`, `undecided`, `cannot be told` or `grows up to its window of 64 …`."""
     if not row.growth.fits:
         return "cannot be told"
     if row.growth.verdict == "saturating":
@@ -41,7 +41,7 @@ def verdict(row: GrowthRow) -> str:
 def brief_growth(costs: Sequence[StepCost], growth: Growth | None) -> str:
     """Return a few words on how the step cost grows, by the verdict that `growth_sentences` gives.
 
-    Examples: `flat from position 1`, `6.5 times its cost at position 1`, `growth undecided` and `growth cannot be told`.
+    Examples: `flat from position 1`, `6.5 times its cost at position 1` and `growth cannot be told`.
     The text is empty if nothing is known of the growth.
     """
     if growth is None or not costs:

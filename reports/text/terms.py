@@ -60,9 +60,7 @@ TERMS = {
         "The model still improved when its training ended, so more steps could raise its score. It never ranks below "
         "another, and no recommendation rests on it.",
     ),
-    "mse": Term(
-        "mse", "Mean squared error with its 95% interval, in brackets that of the best constant answer."
-    ),
+    "mse": Term("mse", "Mean squared error with its 95% interval, in brackets that of the best constant answer."),
     "parameters": Term("parameters", "Numbers that learn. Fixed weights, as in a reservoir, do not count."),
     "step": Term(
         "step",

@@ -9,9 +9,9 @@ steps is constant. So (2) is fitted from the window on if at least two positions
 taken from (3), since (2) is not sensitive enough up to the window. The cost of reading is small relative to the fixed
 cost. Most of its rise lies in the last doubling before the window.
 
-A verdict holds only if the costs are near what it claims. For a flat cost, no cost may be further than `MAX_MISFIT` from
-the median. For a growing one, no cost may be further from the line of (1), or from that of (2), than the cost grows by
-(2). Otherwise the verdict is undecided, for example if costs fall.
+A verdict holds only if the costs are near what it claims. For a flat cost, no cost may be further than `MAX_MISFIT`
+from the median. For a growing one, no cost may be further from the line of (1), or from that of (2), than the
+cost grows by (2). Otherwise the verdict is undecided, for example if costs fall.
 
 A curve contains the timings of a case by a single process. At each position, a curve has one median per block. The cost
 of a curve is the median of its block medians. The cost of several curves is the median of the costs of these curves.

@@ -109,9 +109,7 @@ def test_definitions_open_by_keyboard_and_close_with_escape(watched: WatchedPage
 
 
 def test_definitions_open_by_touch_without_scripts(browser: Browser, report: Path) -> None:
-    context = browser.new_context(
-        java_script_enabled=False, has_touch=True, viewport={"width": NARROW, "height": 850}
-    )
+    context = browser.new_context(java_script_enabled=False, has_touch=True, viewport={"width": NARROW, "height": 850})
     page = context.new_page()
     page.goto(report.as_uri())
     page.get_by_role("button", name="About memory share").first.tap()
@@ -198,7 +196,9 @@ def test_printed_leaderboards_repeat_their_heads_per_task(watched: WatchedPage, 
     assert page.locator("dl.terms").is_visible()
 
 
-def test_statuses_have_colours(watched: WatchedPage, few_run: RunFile, few_records: list[Record], tmp_path: Path) -> None:
+def test_statuses_have_colours(
+    watched: WatchedPage, few_run: RunFile, few_records: list[Record], tmp_path: Path
+) -> None:
     """Check that a sound run is green, a failed case amber, and a regression red."""
     slower = [
         record.model_copy(

@@ -28,7 +28,7 @@ def marked_line(
     ys: Sequence[float],
     style: PlotStyle,
     fills: Sequence[Fill],
-    **options: Any,  # noqa: ANN401  # passed on to matplotlib
+    **options: Any,  # passed on to matplotlib
 ) -> None:
     """Draw a line in the style of an architecture, with a marker at each point that is filled as `fills` says.
 

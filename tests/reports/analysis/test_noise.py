@@ -97,7 +97,10 @@ def drawn_fills(monkeypatch: pytest.MonkeyPatch, records: list[Record]) -> dict[
 
 
 def test_noisy_points_are_hollow_in_the_streaming_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drawn_fills(monkeypatch, gru_records(3, (1, LAST))) == {"full": [*synthetic.POSITIONS[1:-1]], "none": [1, LAST]}
+    assert drawn_fills(monkeypatch, gru_records(3, (1, LAST))) == {
+        "full": [*synthetic.POSITIONS[1:-1]],
+        "none": [1, LAST],
+    }
 
 
 def test_sound_points_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The table of the work of a step has FLOPs, bytes moved, weights and state, with one row per range of equal numbers."""
+"""The table of the work of a step has FLOPs, bytes moved, weights and state, one row per range of equal numbers."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def test_plain_training_is_that_of_the_plan() -> None:
     found = families(groups_of(swept()))
     assert [family.plain.seeds[0].case.protocol.steps for family in found] == [OWN, OWN]
     # The first protocol of the plan is the plan's own, wherever it is in the order of values.
-    found = families(groups_of(swept(protocols=[synthetic.PROTOCOL.model_copy(update={"steps": n}) for n in (8000, 500)])))
+    found = families(
+        groups_of(swept(protocols=[synthetic.PROTOCOL.model_copy(update={"steps": n}) for n in (8000, 500)]))
+    )
     assert [family.plain.seeds[0].case.protocol.steps for family in found] == [8000, 8000]
 
 
