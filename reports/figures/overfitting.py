@@ -14,6 +14,7 @@ from reports.analysis.trainings import Family, differences, overfitting_families
 from reports.figures.drawing.alternative_text import extreme
 from reports.figures.drawing.axes import SCORE_LABEL, WIDTH
 from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
 
 if TYPE_CHECKING:
@@ -85,6 +86,20 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
             title=f"Overfitting, {task} at {length:,}",
             alternative=_alternative(variants, shared),
             description=_describe(variants, shared),
+            table=figure_table(
+                ("training", "seed", "compared", "test score", "final gap, nats"),
+                (
+                    (
+                        variant.name,
+                        numbers.count(seed),
+                        "yes" if seed in shared else "no",
+                        numbers.score(score),
+                        _final_gap(variant, seed),
+                    )
+                    for variant in variants
+                    for seed, score in variant.scores.items()
+                ),
+            ),
             how_to_read=_how_to_read(variants, shared),
         )
 
@@ -171,6 +186,10 @@ def _describe(variants: Sequence[Variant], shared: Sequence[int]) -> str:
     return f"{subject}: " + "; ".join(
         f"{name} {numbers.score(mean)}" for name, mean in _means(variants, shared).items()
     )
+
+
+def _final_gap(variant: Variant, seed: int) -> str:
+    return f"{variant.gaps[seed][1][-1]:.3g}" if seed in variant.gaps else numbers.MISSING
 
 
 def _how_to_read(variants: Sequence[Variant], shared: Sequence[int]) -> str:

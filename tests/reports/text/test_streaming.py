@@ -98,7 +98,7 @@ def test_interpreted_steps_are_marked_in_every_output() -> None:
     page = Outline(reports.page(run, records))
     assert "An asterisk marks interpreted steps, which were called from Python instead" in page.text
     assert "1.00*" in page.text
-    assert "interpreted p50 at 16,384" in page.text
+    assert "interpreted p50 of seed 0, µs" in page.text
     markdown = reports.as_markdown(run, records)
     assert {line.count("1.00 (interpreted)") for line in markdown.splitlines() if "| mine |" in line} == {3}
     assert not [line for line in markdown.splitlines() if "| gru |" in line and "interpreted" in line]
