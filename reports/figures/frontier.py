@@ -161,7 +161,7 @@ def _draw_panel(
             [x],
             [max(0.0, row.share)],
             marker=style.marker,
-            markersize=7,
+            markersize=8 if timing == "interpreted" else 7,
             color=style.colour,
             fillstyle=marker_fill(timing, noisy=is_timed and row.cost is not None and row.cost.noisy),
             alpha=opacity,

@@ -77,7 +77,7 @@ def _sweep(family: Family, fields: tuple[str, ...], members: Sequence[Group]) ->
         order = list(range(len(scored)))
     label = family.plain.arch
     for field in fields:
-        label = label.replace(f" {field}={value_text(value_of(family.plain, field))}", "")
+        label = label.replace(f" {field}={value_of(family.plain, field)}", "")
     return Sweep(
         arch=label,
         family=family,
@@ -88,10 +88,12 @@ def _sweep(family: Family, fields: tuple[str, ...], members: Sequence[Group]) ->
 
 
 def value_text(value: Value) -> str:
-    """Return the value of a field as text: `2000`, `0.001`, `cosine`, and `none` for None."""
+    """Return the value of a field as text: `2,000`, `0.001`, `cosine`, and `none` for None."""
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _figure(fields: tuple[str, ...], sweeps: Sequence[Sweep], groups: Sequence[Group]) -> Figure:

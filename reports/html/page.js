@@ -67,9 +67,11 @@ function patternOf(word, texts) {
   return texts.some((text) => whole.test(text)) ? whole : namePattern(word, false);
 }
 
+const textOf = (row) => row.dataset.text ?? [...row.querySelectorAll("th, td")].map((cell) => cell.textContent).join(" ");
+
 /* A row is shown if it contains every word of the filter and no word that follows a minus sign. */
 function makeFilter(input, rows, parts, status) {
-  const texts = rows.map((row) => row.dataset.text ?? row.textContent);
+  const texts = rows.map(textOf);
   input.addEventListener("input", () => {
     const words = input.value.split(/\s+/).filter(Boolean).map((word) => {
       const isExcluded = word.startsWith("-") && word.length > 1;

@@ -203,10 +203,10 @@ def _terms(_: PageData) -> Values:
 SECTIONS = (
     Section("overview", "Overview", "Overview", "overview", overview_values),
     Section("run", "Run", "Run and machine", "run", _run),
-    Section("signature", "Memory and cost", "Memory and cost per step", "figures", _signature),
+    Section("signature", "Memory", "Memory and cost per step", "figures", _signature),
     Section("baseline", "Baseline", "Comparison with the baseline", "baseline", _baseline),
     Section("conclusions", "Findings", "Findings", "conclusions", _conclusions),
-    Section("cost", "Score and cost", "Score against cost, by task", "figures", _cost),
+    Section("cost", "Cost", "Score against cost, by task", "figures", _cost),
     Section("leaderboard", "Leaderboard", "Leaderboard", "leaderboard", leaderboard_values),
     Section("heat", "Beyond", "Beyond the trained length", "heat_map", _beyond),
     Section("lengths", "Lengths", "Score against length, by task", "figures", _score_against_length),

@@ -11,7 +11,7 @@ from reports.figures.drawing.canvas import PlotStyle
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Fill = Literal["full", "bottom", "none"]
+Fill = Literal["full", "left", "none"]
 """How much of a marker is filled, in the words of matplotlib."""
 
 
@@ -19,7 +19,7 @@ def marker_fill(timing: StepTiming | None, *, noisy: bool) -> Fill:
     """Return how a marker is filled. A noisy point is hollow even if it is interpreted."""
     if noisy:
         return "none"
-    return "bottom" if timing == "interpreted" else "full"
+    return "left" if timing == "interpreted" else "full"
 
 
 def marked_line(

@@ -73,7 +73,7 @@ def test_point_is_noisy_if_at_least_half_of_its_timings_are(seeds: int, noisy: b
 
 def test_fill_of_a_marker_shows_noise_before_interpretation() -> None:
     assert marker_fill("compiled", noisy=False) == "full"
-    assert marker_fill("interpreted", noisy=False) == "bottom"
+    assert marker_fill("interpreted", noisy=False) == "left"
     assert {marker_fill(timing, noisy=True) for timing in ("compiled", "interpreted", "called", None)} == {"none"}
 
 
@@ -109,7 +109,7 @@ def test_sound_points_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_interpreted_points_are_half_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     fills = drawn_fills(monkeypatch, interpreted.records())
-    assert set(fills) == {"full", "bottom"}
+    assert set(fills) == {"full", "left"}
 
 
 def test_architecture_of_a_single_process_is_named_wherever_its_cost_is() -> None:

@@ -54,16 +54,16 @@ def test_sweep_is_drawn_against_its_quantity_in_the_order_of_its_values() -> Non
     (figure,) = sweep_figures(groups_of(swept()))
     assert (figure.name, figure.title) == ("sweep-steps", "Score against steps")
     labels = texts(figure.svg)
-    assert {"500", "2000", "8000", "steps", "gru", "lstm", "adding, length 32"} <= set(labels)
+    assert {"500", "2,000", "8,000", "steps", "gru", "lstm", "adding, length 32"} <= set(labels)
     assert figure.description == (
-        "Score against steps: adding at 32, gru: 0.56 with steps 500, 0.76 with steps 2000, 0.96 with steps 8000; "
-        "adding at 32, lstm: 0.51 with steps 500, 0.71 with steps 2000, 0.91 with steps 8000"
+        "Score against steps: adding at 32, gru: 0.56 with steps 500, 0.76 with steps 2,000, 0.96 with steps 8,000; "
+        "adding at 32, lstm: 0.51 with steps 500, 0.71 with steps 2,000, 0.91 with steps 8,000"
     )
     assert figure.alternative == (
         "Test score of gru and lstm against steps; over all values, the best mean score is highest for gru (0.960)."
     )
     assert figure.table is not None
-    assert [row[3] for row in figure.table.rows] == ["500", "2000", "8000"] * 2
+    assert [row[3] for row in figure.table.rows] == ["500", "2,000", "8,000"] * 2
 
 
 def test_plain_training_is_that_of_the_plan() -> None:
