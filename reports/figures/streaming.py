@@ -146,7 +146,7 @@ def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle | None) -
 
 def _table(costs: dict[str, list[StepCost]]) -> FigureTable:
     return figure_table(
-        ("architecture", "position", "p50, µs", "p90, µs", "p99, µs", "called p50, µs", "timings"),
+        ("architecture", "position", "p50, µs", "p90, µs", "p99, µs", "called, µs", "processes", "timings"),
         (
             (
                 marked(arch, cost.timing),
@@ -155,7 +155,8 @@ def _table(costs: dict[str, list[StepCost]]) -> FigureTable:
                 numbers.microseconds(cost.p90_seconds),
                 numbers.microseconds(cost.p99_seconds),
                 numbers.microseconds(cost.call_seconds),
-                numbers.plural(cost.processes, "process", "processes") + ", noisy" * cost.noisy,
+                numbers.count(cost.processes),
+                "noisy" if cost.noisy else "sound",
             )
             for arch, own_costs in costs.items()
             for cost in own_costs

@@ -162,9 +162,9 @@ def duration(seconds: float) -> str:
     return f"{significant(seconds * 1e9)} ns"
 
 
-def plural(number: int, noun: str, several: str = "") -> str:
-    """Format a number with its noun: `1 case`, `2 cases`. `several` is the plural if it has another ending than `s`."""
-    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+def plural(number: int, noun: str) -> str:
+    """Format a number with its noun: `1 case`, `2 cases`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(words: list[str]) -> str:

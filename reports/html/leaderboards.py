@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.analysis.groups import Group
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
-from reports.format.numbers import count, listed, short_score
+from reports.format.numbers import count, listed, plural, short_score
 from reports.html.page_data import PageData
 from reports.text import learning_rates as rates_text
 from reports.text.context import are_untrained
@@ -36,6 +37,7 @@ def leaderboard_values(data: PageData) -> dict[str, Any]:
         "has_shares": any(row.limit_share is not None for row in rows),
         "is_called": data.is_called,
         "rate_sources": rates_text.sources(data.rate_rows),
+        "single_process": _single_process(data.groups),
         "has_errors": any(row.loss is not None and row.loss.constant is not None for row in rows),
         "has_lengths": any(row.effective is not None for row in rows),
         "error_estimate": error_estimate,
@@ -71,3 +73,16 @@ def _references(rows: Sequence[LeaderboardRow]) -> str:
         return f"{next(iter(lengths)).capitalize()}."
     parts = [f"at {listed([count(each) for each in own])}: {text}" for text, own in lengths.items()]
     return f"{'; '.join(parts).capitalize()}."
+
+
+def _single_process(groups: Sequence[Group]) -> str:
+    """Return a sentence on the rows whose steps a single process timed; empty if there are none."""
+    counts = [
+        sum(max(map(len, (seed.step_noise or seed.call_noise).values()), default=0) for seed in group.seeds)
+        for group in groups
+    ]
+    single, timed = sum(count == 1 for count in counts), sum(count > 0 for count in counts)
+    if not single:
+        return ""
+    rows = "each row" if single == timed else f"{single:,} of {plural(timed, 'row')}"
+    return f"A single process timed the steps of {rows}, so their costs do not show how much timings differ."

@@ -26,6 +26,10 @@ def figure_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> F
 
 
 def with_interval(interval: Interval) -> str:
-    """Return a score or a share with its interval: `0.948 (0.921–0.975)`. An infinite interval is left out."""
-    ends = (interval.low, interval.high) if isfinite(interval.low) and isfinite(interval.high) else (None, None)
-    return numbers.estimate(interval.middle, *ends)
+    """Return a score or a share with its interval: `0.948 (0.921–0.975)`.
+
+    The interval is clipped to [0, 1], and left out if it is infinite.
+    """
+    if not (isfinite(interval.low) and isfinite(interval.high)):
+        return numbers.score(interval.middle)
+    return numbers.estimate(interval.middle, max(interval.low, 0.0), min(interval.high, 1.0))

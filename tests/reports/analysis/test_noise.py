@@ -92,7 +92,7 @@ def drawn_fills(monkeypatch: pytest.MonkeyPatch, records: list[Record]) -> dict[
     assert figure is not None
     assert (NOISY_MARKERS in figure.how_to_read) == ("none" in fills)
     assert figure.table is not None
-    assert sum(", noisy" in row[-1] for row in figure.table.rows) == len(fills.get("none", ()))
+    assert sum(row[-1] == "noisy" for row in figure.table.rows) == len(fills.get("none", ()))
     return fills
 
 
@@ -125,3 +125,14 @@ def test_architecture_of_a_single_process_is_named_wherever_its_cost_is() -> Non
         figure = draw(run, records)
         assert figure is not None and sentence in figure.how_to_read
     assert sentence in reports.page(run, records)
+
+
+def test_leaderboard_says_how_many_rows_rest_on_a_single_process() -> None:
+    single = [synthetic.record(synthetic.case("gru", "adding", 32, 0))]
+    several = [synthetic.record(synthetic.case("gru", "adding", 128, seed)) for seed in range(2)]
+    for records, sentence in (
+        (single, "A single process timed the steps of each row"),
+        ([*single, *several], "A single process timed the steps of 1 of 2 rows"),
+    ):
+        assert sentence in reports.page(synthetic.run([record.case for record in records]), records)
+    assert "A single process" not in reports.page(synthetic.run([record.case for record in several]), several)
