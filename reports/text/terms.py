@@ -35,7 +35,9 @@ TERMS = {
     "rank": Term(
         "rank",
         "The rank among the architectures on the same task and length. It is a range if the seeds do not determine it, "
-        "and a dash for a single seed.",
+        "and a dash for a single seed. Architectures that share a letter are statistically indistinguishable. One that "
+        "was still learning when its training ended is undecided: it never ranks below another, since more steps could "
+        "raise its score.",
     ),
     "beyond-length": Term(
         "at a multiple of the length",
