@@ -51,18 +51,31 @@ from results import (
 )
 
 
-class Section(NamedTuple):
-    """A section of the page."""
+class Heading(NamedTuple):
+    """The heading of a section, and the link to it."""
 
     id: str
     """The anchor of the heading."""
     link: str
     """The short title of the link at the top of the page."""
     title: str
+
+
+class Section(NamedTuple):
+    """A section of the page."""
+
+    id: str
+    link: str
+    title: str
+    """With `id` and `link`, the fields of its heading."""
     template: str
     """The file name in `templates/`, without `.html.jinja`."""
     values: Callable[[PageData], Values | None]
     """A function that returns the variables of the template, or None to leave the section out."""
+
+    @property
+    def heading(self) -> Heading:
+        return Heading(self.id, self.link, self.title)
 
 
 def _run(data: PageData) -> Values:
@@ -196,10 +209,6 @@ def _method(data: PageData) -> Values:
     }
 
 
-def _terms(_: PageData) -> Values:
-    return {}  # the terms are known to all templates
-
-
 SECTIONS = (
     Section("overview", "Overview", "Overview", "overview", overview_values),
     Section("run", "Run", "Run and machine", "run", _run),
@@ -223,9 +232,10 @@ SECTIONS = (
     Section("cases", "Cases", "All cases", "cases", _cases),
     Section("names", "Names", "Names in full", "names", _names),
     Section("method", "Method", "Method", "method", _method),
-    Section("terms", "Terms", "Terms", "terms", _terms),
 )
 
+TERMS_HEADING = Heading("terms", "Terms", "Terms")
+"""The heading of the last section, which defines the terms that the other sections use."""
 
 FIGURE_TEMPLATES = ("overview", "figures", "inside", "streaming", "learning_rates")
 """Templates whose variable `figures` holds the figures of a single run. The template `baseline` is not among

@@ -120,11 +120,12 @@ def test_definitions_open_by_touch_without_scripts(browser: Browser, report: Pat
     context.close()
 
 
-def test_every_definition_has_its_term_and_is_listed(watched: WatchedPage, report: Path) -> None:
+def test_definitions_that_can_be_opened_are_listed(watched: WatchedPage, report: Path) -> None:
     page = watched.open(report)
-    used = {button.get_attribute("popovertarget") for button in page.locator(".about").all()}
-    assert used <= {f"about-{name}" for name in TERMS}
-    assert page.locator("dl.terms dt").all_inner_texts() == [term.name for term in TERMS.values()]
+    used = set(page.eval_on_selector_all(".about", "all => all.map(each => each.getAttribute('popovertarget'))"))
+    names = {f"about-{name}": term.name for name, term in TERMS.items()}
+    assert len(used) > 10 and used <= set(names)
+    assert page.locator("dl.terms dt").all_inner_texts() == [text for name, text in names.items() if name in used]
 
 
 def test_filters_match_whole_names(watched: WatchedPage, renamed_page: Path) -> None:
