@@ -50,6 +50,7 @@ from results.statistics.convergence import (
 )
 from results.statistics.effective_length import PASSING_SHARE, EffectiveLength, effective_length
 from results.statistics.growth import (
+    MAX_MISFIT,
     CostLine,
     Crossover,
     Growth,
@@ -100,6 +101,7 @@ __all__ = [
     "FALSE_ALARMS",
     "LOSS_GAIN",
     "MAX_ERROR",
+    "MAX_MISFIT",
     "MAX_STEAL_SHARE",
     "MAX_WAITING_SHARE",
     "METRICS",

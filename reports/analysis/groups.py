@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from reports.analysis.labels import Labels
+from reports.analysis.noise import is_noisy
 from results import (
     Case,
     Convergence,
@@ -29,6 +30,7 @@ from results import (
     Training,
     convergence,
     interval_of_scores,
+    median_calibration,
     range_at,
     solved_score,
 )
@@ -55,6 +57,8 @@ class Seed:
     """The probes that the run planned for this case."""
     unusable: str = ""
     """Why the record cannot be used, such as `damaged (…)`; empty if there is no record, or a usable one."""
+    calibration_seconds: float | None = None
+    """The median calibration time of the run; None if nothing was timed."""
 
     def score(self, length: int | None = None) -> float | None:
         """Return the score in [0, 1] at the test length `length` in steps (default: the trained length).
@@ -128,6 +132,23 @@ class Seed:
         counts = [max(measurement.samples, default=1) for measurement in self._streamed("steps_per_reading")]
         return int(max(counts, default=1))
 
+    @cached_property
+    def step_noise(self) -> dict[int, list[bool]]:
+        """Whether each timing of steps inside a compiled loop is noisy, one per process, by position."""
+        return self._noise("step_seconds")
+
+    @cached_property
+    def call_noise(self) -> dict[int, list[bool]]:
+        """Whether each timing of calls of `step` from Python is noisy, as in `step_noise`."""
+        return self._noise("call_step_seconds")
+
+    def _noise(self, metric: str) -> dict[int, list[bool]]:
+        noisy: defaultdict[int, list[bool]] = defaultdict(list)
+        for measurement in [] if self.record is None else self.record.by_process(metric):
+            if measurement.at.keys() == {"position"} and measurement.samples:
+                noisy[measurement.at["position"]].append(is_noisy(measurement, self.calibration_seconds))
+        return dict(noisy)
+
     @property
     def is_interpreted(self) -> bool:
         """Whether no compiled code ran the steps of the stream; False if the record does not say so."""
@@ -175,6 +196,15 @@ class Seed:
         """Whether the score at the trained length reaches `solved_score`. False without a score or reference scores."""
         score, reference = self.score(), self.reference()
         return score is not None and reference is not None and score >= solved_score(reference.chance)
+
+    @property
+    def stopped_unsolved(self) -> bool:
+        """Whether training stopped early because validation solved the task, but the test score does not solve it.
+
+        Validation has fewer sequences than the test, so it is less certain. False without a test score.
+        """
+        training = self.record.training if self.record is not None else None
+        return training is not None and training.stopped == "solved" and self.score() is not None and not self.solved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,11 +295,19 @@ def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, 
     cases = {case.key: case for case in run.reported_cases}
     cases |= {key: record.case for key, record in by_key.items() if key not in cases}
     labels = Labels(cases.values())
+    calibration = median_calibration(by_key.values())
     members: defaultdict[tuple[str, str, int], list[Seed]] = defaultdict(list)
     for key, case in cases.items():
         group = (labels.arch(case), labels.task(case), case.length)
         members[group].append(
-            Seed(case=case, key=key, record=by_key.get(key), probes=run.probes, unusable=states.get(key, ""))
+            Seed(
+                case=case,
+                key=key,
+                record=by_key.get(key),
+                probes=run.probes,
+                unusable=states.get(key, ""),
+                calibration_seconds=calibration,
+            )
         )
     tasks = _order(labels.task(case) for case in cases.values())
     archs = _order(labels.arch(case) for case in cases.values())

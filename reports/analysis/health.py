@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from reports.analysis.convergence import learning_seeds
 from reports.analysis.groups import Group, Seed
+from reports.analysis.noise import Noise, noise
 from reports.format.numbers import listed, plural
-from results import Record, disturbances, median_calibration
 
+Status = Literal["good", "warn", "bad"]
+"""How good a result is, which the page shows by a colour besides the words: green, amber or red."""
 NOT_RUN = " not run"
 """The ending of `Problem.what` for a planned probe without an entry in the record."""
 
@@ -48,12 +51,23 @@ class Health:
     incomplete: int
     """Cases that did not fail but lack a planned probe."""
     missing: int
-    noisy: int
-    """Cases with disturbed timings. Each of these cases is also counted as ok, failed or incomplete."""
+    noise: Noise
+    """How many timings were disturbed. Cases with such timings are also counted as ok, failed or incomplete."""
     still_learning: int
     """Cases that were still learning when their training ended. Each of these cases is also counted elsewhere."""
     finished: bool
     problems: tuple[Problem, ...]
+
+    @property
+    def noisy(self) -> int:
+        """The number of cases with a noisy timing."""
+        return self.noise.cases
+
+    @property
+    def status(self) -> Status:
+        """`good` if the run has finished, all its cases are ok and few timings are noisy, otherwise `warn`."""
+        is_complete = bool(self.cases) and self.ok == self.cases and self.finished
+        return "good" if is_complete and not self.noise.is_high else "warn"
 
     @property
     def verdict(self) -> str:
@@ -71,9 +85,10 @@ class Health:
             incomplete = f", {self.incomplete} incomplete" if self.incomplete else ""
             line = f"{plural(self.cases, 'case')}: {self.ok} ok, {self.failed} failed{named}{incomplete}, "
             line += f"{self.missing} missing"
-        noise = f"; {plural(self.noisy, 'case')} with noisy timings" if self.noisy else ""
+        noisy = f"; {plural(self.noisy, 'case')} with noisy timings" if self.noisy else ""
+        noisy += f" ({self.noise.share:.0%} of all timings)" if self.noise.is_high else ""
         learning = f"; {plural(self.still_learning, 'case')} still learning at the end" if self.still_learning else ""
-        return f"{line}{noise}{learning}." + ("" if self.finished else " The run has not finished.")
+        return f"{line}{noisy}{learning}." + ("" if self.finished else " The run has not finished.")
 
 
 def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
@@ -93,7 +108,7 @@ def health(groups: Sequence[Group], *, finished: bool = True) -> Health:
         failed=cases - ok - incomplete - missing,
         incomplete=incomplete,
         missing=missing,
-        noisy=len(noisy_keys([record for group in groups for record in group.records])),
+        noise=noise([record for group in groups for record in group.records]),
         still_learning=sum(len(learning_seeds(group)) for group in groups),
         finished=finished,
         problems=tuple(problems),
@@ -110,14 +125,6 @@ def problems_of(group: Group) -> list[Problem]:
         Problem(arch=group.arch, task=group.task, length=group.length, seeds=tuple(affected), what=what, reason=reason)
         for (what, reason), affected in seeds.items()
     ]
-
-
-def noisy_keys(records: Sequence[Record]) -> set[str]:
-    """Return the keys of the cases with at least one disturbed block."""
-    calibration = median_calibration(records)
-    if calibration is None:
-        return set()
-    return {record.key for record in records if disturbances(record, calibration)}
 
 
 def _problems_of_seed(seed: Seed) -> list[tuple[str, str]]:

@@ -121,6 +121,9 @@ class LeaderboardRow:
     """The number of seeds, including failed and missing ones."""
     solved: int
     """The number of seeds that solved the task."""
+    stopped_unsolved: int
+    """The number of scored seeds that stopped early because validation solved the task, but whose test score does not
+    solve it."""
     until_solved_seeds: int
     """The number of seeds of which a validation reached the bar of their protocol, `solved_at`."""
     sequences_until_solved: float | None
@@ -288,6 +291,7 @@ def _row(
         loss=loss_evidence_of(group),
         seeds=len(group.seeds),
         solved=sum(seed.solved for seed in group.seeds),
+        stopped_unsolved=sum(seed.stopped_unsolved for seed in group.seeds),
         until_solved_seeds=len(until_solved),
         sequences_until_solved=sequences,
         sequences_until_solved_low=sequences_low,

@@ -20,6 +20,7 @@ from reports.figures.drawing.canvas import (
     positions_axis,
 )
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
+from reports.figures.drawing.tables import figure_table, with_interval
 from reports.format import numbers
 from results import Record, RunFile
 
@@ -63,6 +64,22 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 f"score is {extreme(longest)}."
             ),
             description=_describe(scored),
+            table=figure_table(
+                ("architecture", "task", "trained at", "test length", "score (95% interval)", "seeds"),
+                (
+                    (
+                        group.arch,
+                        group.task,
+                        numbers.count(group.length),
+                        numbers.count(length),
+                        with_interval(group.interval(length)),
+                        numbers.count(len(group.scores(length))),
+                    )
+                    for group in scored
+                    for length in group.evaluated_lengths()
+                    if group.scores(length)
+                ),
+            ),
             how_to_read=(
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "

@@ -20,6 +20,7 @@ from reports.figures.drawing.canvas import (
     positions_axis,
     thinned,
 )
+from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
 from reports.text.baseline import BaselineComparison
 from results import Interval
@@ -72,6 +73,19 @@ def baseline_scores_figure(versus: BaselineComparison, groups: Sequence[Group]) 
                 f"{pair.new.arch} on {pair.new.task} at {pair.new.length}: "
                 f"{numbers.score(pair.base.score, 2)} before, {numbers.score(pair.new.score, 2)} now"
                 for pair in pairs
+            ),
+            table=figure_table(
+                ("architecture", "task", "length", "baseline score (95% interval)", "score of this run (95% interval)"),
+                (
+                    (
+                        pair.new.arch,
+                        pair.new.task,
+                        numbers.count(pair.new.length),
+                        numbers.estimate(pair.base.score, pair.base.score_low, pair.base.score_high),
+                        numbers.estimate(pair.new.score, pair.new.score_low, pair.new.score_high),
+                    )
+                    for pair in pairs
+                ),
             ),
             how_to_read=(
                 "Each marker is one architecture on one task at its trained length, with the 95% intervals of both "
@@ -133,6 +147,18 @@ def baseline_step_costs_figure(baseline_groups: Sequence[Group], groups: Sequenc
                 f"run is faster for {faster} of {numbers.plural(len(pairs), 'architecture')}."
             ),
             description=f"p50 in microseconds: {described}",
+            table=figure_table(
+                ("architecture", "position", "baseline p50, µs", "p50 of this run, µs"),
+                (
+                    (
+                        arch,
+                        numbers.count(after.position),
+                        numbers.microseconds(before.p50_seconds),
+                        numbers.microseconds(after.p50_seconds),
+                    )
+                    for arch, (before, after) in pairs.items()
+                ),
+            ),
             how_to_read=(
                 "Filled markers are this run and hollow markers the baseline run; both are medians over cases. Runs "
                 "on different machines or days differ for many reasons. The table of verdicts says which differences "

@@ -19,8 +19,10 @@ from reports.figures.drawing.canvas import (
     positions_axis,
     thinned,
 )
+from reports.figures.drawing.markers import marked_line, marker_fill
+from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
-from reports.text.streaming import HOLLOW_MARKERS
+from reports.text.timing_quality import INTERPRETED_MARKERS, NOISY_MARKERS
 from results import Record, RunFile
 
 
@@ -72,14 +74,8 @@ def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] 
                     if style is None:
                         axes.plot(xs, ys, **CONTEXT_LINE)
                         continue
-                    axes.plot(
-                        xs,
-                        ys,
-                        color=style.colour,
-                        marker=style.marker,
-                        linestyle=style.dash,
-                        fillstyle="none" if timings.get(arch) == "interpreted" else "full",
-                    )
+                    fills = [marker_fill(timings.get(arch), noisy=cost.noisy) for cost in own_costs]
+                    marked_line(axes, xs, ys, style, fills)
                 positions_axis(axes, thinned(sizes))
                 time_axis(axes, "y", [1e6 * seconds_of(cost) for own_costs in chunks.values() for cost in own_costs])
                 axes.set_ylabel(title)
@@ -105,11 +101,27 @@ def chunk_cost_figure(groups: Sequence[Group], costs: dict[str, list[StepCost]] 
                 )
                 for arch, own_costs in chunks.items()
             ),
+            table=figure_table(
+                ("architecture", "position", "steps", "time per step, µs", "answer after", "timings"),
+                (
+                    (
+                        names[arch],
+                        numbers.count(cost.position),
+                        numbers.count(cost.chunk),
+                        numbers.microseconds(cost.step_seconds),
+                        numbers.duration(cost.answer_seconds),
+                        "noisy" if cost.noisy else "sound",
+                    )
+                    for arch, own_costs in chunks.items()
+                    for cost in own_costs
+                ),
+            ),
             how_to_read=(
                 f"A stream at position {position:,} reads a chunk of steps, called from Python. A falling line on the "
                 "left means that waiting for more steps makes each of them cheaper. The right panel shows what one "
                 "waits for: the time from the arrival of the chunk to the answer."
-                + HOLLOW_MARKERS * any(timings.get(arch) == "interpreted" for arch in chunks)
+                + INTERPRETED_MARKERS * any(timings.get(arch) == "interpreted" for arch in chunks)
+                + NOISY_MARKERS * any(cost.noisy for own_costs in chunks.values() for cost in own_costs)
                 + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,

@@ -18,10 +18,20 @@ from reports.analysis.streaming.step_costs import (
 )
 from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
 from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, score_axis, time_axis
-from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
+from reports.figures.drawing.canvas import (
+    Figure,
+    PlotStyle,
+    figure_style,
+    finish_figure,
+    legend,
+    plot_styles,
+)
+from reports.figures.drawing.markers import marker_fill
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
+from reports.figures.drawing.tables import figure_table, with_interval
 from reports.format import numbers
-from reports.text.streaming import CALLED, HOLLOW_MARKERS
+from reports.text.streaming import CALLED
+from reports.text.timing_quality import markers_explained, single_process_sentence
 from results import Record, RunFile
 
 if TYPE_CHECKING:
@@ -88,6 +98,21 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
                 f"Score of {name_all(group.arch for group, _ in measured)} against time per step{called}; the mean "
                 f"score is {extreme(scores)}{cheapest(seconds)}."
             ),
+            table=figure_table(
+                ("architecture", "task", "length", "score (95% interval)", "time per step, µs", "position", "state"),
+                (
+                    (
+                        marked(group.arch, cost.timing),
+                        group.task,
+                        numbers.count(group.length),
+                        with_interval(group.interval()),
+                        numbers.microseconds(cost.p50_seconds),
+                        numbers.count(cost.position),
+                        numbers.size(cost.state_bytes),
+                    )
+                    for group, cost in measured
+                ),
+            ),
             description="; ".join(
                 f"{group.task} at {group.length}, {marked(group.arch, cost.timing)}: {fmean(group.scores()):.2f} for "
                 f"{numbers.microseconds(cost.p50_seconds)} µs and {numbers.size(cost.state_bytes)}"
@@ -97,10 +122,18 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
                 "Up and to the left is better: a higher score for a cheaper step. A larger marker means a larger state "
                 "of a stream, on a logarithmic scale. Vertical bars are 95% intervals over seeds."
                 + strategies_explained(groups)
-                + HOLLOW_MARKERS * any(timing == "interpreted" for timing in timings.values())
+                + markers_explained(cost for _, cost in measured)
+                + f" {single_process_sentence(_costs_by_arch(measured))}".rstrip()
             ),
             headed=False,
         )
+
+
+def _costs_by_arch(measured: Sequence[tuple[Group, StepCost]]) -> dict[str, list[StepCost]]:
+    costs: dict[str, list[StepCost]] = {}
+    for group, cost in measured:
+        costs.setdefault(group.arch, []).append(cost)
+    return costs
 
 
 def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: dict[str, PlotStyle]) -> None:
@@ -115,7 +148,7 @@ def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: di
             marker=style.marker,
             markersize=(6 * log2(2 + (cost.state_bytes or 0))) ** 0.5,
             color=style.colour,
-            fillstyle="none" if cost.timing == "interpreted" else "full",
+            fillstyle=marker_fill(cost.timing, noisy=cost.noisy),
             zorder=3,
             alpha=0.85,
             clip_on=False,

@@ -11,7 +11,7 @@ from reports.analysis.memory_share import shared_settings
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.streaming.step_costs import marked
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import WIDER, interval_bar, score_axis, size_axis, time_axis
+from reports.figures.drawing.axes import interval_bar, score_axis, size_axis, time_axis
 from reports.figures.drawing.canvas import (
     INK,
     Figure,
@@ -22,16 +22,19 @@ from reports.figures.drawing.canvas import (
     legend,
     plot_styles,
 )
+from reports.figures.drawing.markers import marker_fill
+from reports.figures.drawing.tables import FigureTable, figure_table
 from reports.format import numbers
 from reports.text.needs import summary
-from reports.text.streaming import CALLED, HOLLOW_MARKERS
+from reports.text.streaming import CALLED
+from reports.text.timing_quality import markers_explained, single_process_sentence
 from results import Interval, Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HEIGHT = 3.7
-"""The height of the figure in inches, without further lines of the legend."""
+WIDTH, HEIGHT = 6.2, 4.0
+"""The size of the figure in inches, without further lines of the legend. On the page, it stands beside the overview."""
 PALE_OPACITY = 0.4
 """The opacity of architectures that cannot be recommended."""
 
@@ -67,15 +70,15 @@ def frontier_figure(groups: Sequence[Group], rows: Sequence[OverviewRow], choice
     where = f"at position {max(positions):,}" if len(positions) == 1 else "at the last position"
     is_called = not any(row.cost is not None and row.cost.timing == "compiled" for row in streamed)
     with figure_style():
-        figure = empty_figure(WIDER, HEIGHT)
+        figure = empty_figure(WIDTH, HEIGHT)
         by_state, by_step = figure.subplots(1, 2, sharey=True)
         size_axis(by_state, [row.state_bytes or 0.0 for row in sized])
-        _draw_panel(by_state, sized, choice.candidates, styles, lambda row: row.state_bytes)
-        by_state.set_xlabel(f"state of one stream {where}")
+        _draw_panel(by_state, sized, choice.candidates, styles, lambda row: row.state_bytes, is_timed=False)
+        by_state.set_xlabel(f"state of one stream\n{where}")
         ranked = [row for row in choice.candidates if row.has_ranked_cost]
         time_axis(by_step, "x", [1e6 * (row.step_seconds or 0.0) for row in streamed])
-        _draw_panel(by_step, streamed, ranked, styles, lambda row: 1e6 * (row.step_seconds or 0.0))
-        by_step.set_xlabel(f"time per step {where}{f', {CALLED}' if is_called else ''}, p50 (µs)")
+        _draw_panel(by_step, streamed, ranked, styles, lambda row: 1e6 * (row.step_seconds or 0.0), is_timed=True)
+        by_step.set_xlabel(f"time per step, p50 (µs)\n{where}{f', {CALLED}' if is_called else ''}")
         figure.supylabel("memory share", fontsize=9)
         legend(
             figure,
@@ -93,6 +96,7 @@ def frontier_figure(groups: Sequence[Group], rows: Sequence[OverviewRow], choice
                 f"{f'the frontier of all three has {name_all(members)}' if members else none}."
             ),
             description="; ".join(f"{row.arch}: {summary(row, is_first=True)}" for row in streamed),
+            table=_table(streamed),
             how_to_read=_how_to_read(groups, streamed, choice),
             headed=False,
         )
@@ -100,18 +104,43 @@ def frontier_figure(groups: Sequence[Group], rows: Sequence[OverviewRow], choice
 
 def _how_to_read(groups: Sequence[Group], streamed: Sequence[OverviewRow], choice: Frontier) -> str:
     settings = numbers.plural(len(shared_settings(groups)), "setting")
-    is_any_interpreted = any(row.cost is not None and row.cost.timing == "interpreted" for row in streamed)
+    costs = {row.arch: [row.cost] for row in streamed if row.cost is not None}
     return (
         "Up and to the left is better: more memory for a smaller state or a cheaper step. The line is the frontier of "
         "the panel: each of its architectures has a significantly higher memory share than the cheaper ones on it. "
         f"Markers are means over {settings}, with 95% intervals over seeds. Shares below 0 are drawn at 0."
         + " Pale markers are architectures that cannot be recommended." * bool(choice.left_out or choice.undecided)
-        + HOLLOW_MARKERS * is_any_interpreted
+        + markers_explained(cost for own in costs.values() for cost in own)
+        + f" {single_process_sentence(costs)}".rstrip()
+    )
+
+
+def _table(streamed: Sequence[OverviewRow]) -> FigureTable:
+    return figure_table(
+        ("architecture", "memory share", "95% interval, %", "state", "time per step, µs", "position"),
+        (
+            (
+                marked(row.arch, row.cost.timing),
+                numbers.memory_share(row.share, row.high),
+                numbers.memory_share_ends(row.low, row.high).strip("()"),
+                numbers.size(row.state_bytes),
+                numbers.microseconds(row.step_seconds),
+                numbers.count(row.cost.position),
+            )
+            for row in streamed
+            if row.cost is not None
+        ),
     )
 
 
 def _draw_panel(
-    axes: Axes, rows: Sequence[OverviewRow], ranked: Sequence[OverviewRow], styles: dict[str, PlotStyle], cost: Cost
+    axes: Axes,
+    rows: Sequence[OverviewRow],
+    ranked: Sequence[OverviewRow],
+    styles: dict[str, PlotStyle],
+    cost: Cost,
+    *,
+    is_timed: bool,
 ) -> None:
     """Draw the memory shares of `rows` against one cost, and the frontier of the two up to the right edge.
 
@@ -121,19 +150,20 @@ def _draw_panel(
         ranked: The architectures that may be on the frontier.
         styles: The plot styles by architecture.
         cost: Returns the cost of an architecture, in the unit of the axis.
+        is_timed: Whether the cost is a time, so that other work on the machine may have disturbed it.
     """
     for row in rows:
         style, x = styles[row.arch], cost(row) or 0.0
-        is_interpreted = row.cost is not None and row.cost.timing == "interpreted"
-        opacity = 1.0 if row in ranked or is_interpreted else PALE_OPACITY
+        timing = row.cost.timing if row.cost is not None else None
+        opacity = 1.0 if row in ranked or timing == "interpreted" else PALE_OPACITY
         interval_bar(axes, x, Interval(row.low, row.share, row.high), style.colour, opacity)
         axes.plot(
             [x],
             [max(0.0, row.share)],
             marker=style.marker,
-            markersize=7,
+            markersize=8 if timing == "interpreted" else 7,
             color=style.colour,
-            fillstyle="none" if is_interpreted else "full",
+            fillstyle=marker_fill(timing, noisy=is_timed and row.cost is not None and row.cost.noisy),
             alpha=opacity,
             zorder=3,
             clip_on=False,

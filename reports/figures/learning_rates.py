@@ -11,6 +11,7 @@ from reports.figures.drawing.alternative_text import name_all
 from reports.figures.drawing.axes import banded_grid, score_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import INK, Figure, PlotStyle, figure_style, finish_figure, plot_styles
+from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
 
 if TYPE_CHECKING:
@@ -54,6 +55,22 @@ def learning_rates_figure(groups: Sequence[Group], rows: Sequence[RateRow]) -> F
                 f"Validation scores of {name_all(archs_of(shown))} against the learning rate; {_main_result(tuned)}."
             ),
             description="; ".join(_describe(row) for row in tuned),
+            table=figure_table(
+                ("architecture", "task", "length", "learning rate", "validation score", "seeds", "chosen"),
+                (
+                    (
+                        row.arch,
+                        row.task,
+                        numbers.count(row.length),
+                        f"{result.learning_rate:g}",
+                        numbers.score(result.mean_score),
+                        numbers.count(len(result.scores)),
+                        "yes" if result.learning_rate == row.learning_rate else "no",
+                    )
+                    for row in tuned
+                    for result in row.results
+                ),
+            ),
             how_to_read=(
                 "Lines are means over tuning seeds, and dots are single seeds; none of these seeds is reported. A ring "
                 "marks the rate with which the reported cases were trained. If it lies at an end of the line, a rate "

@@ -21,6 +21,8 @@ from reports.figures.drawing.canvas import (
     plot_styles,
     positions_axis,
 )
+from reports.figures.drawing.tables import figure_table, with_interval
+from reports.format import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +77,21 @@ def memory_share_against_length_figure(groups: Sequence[Group]) -> Figure | None
                 + ", ".join(f"{estimate.mean:.2f} at {length}" for length, estimate in by_length.items())
                 for trained, means in panels.items()
                 for arch, by_length in means.items()
+            ),
+            table=figure_table(
+                ("architecture", "trained at", "tasks", "test length", "memory share (95% interval)"),
+                (
+                    (
+                        arch,
+                        numbers.count(trained),
+                        numbers.count(means_by_length[trained][0]),
+                        numbers.count(length),
+                        with_interval(estimate.interval()),
+                    )
+                    for trained, means in panels.items()
+                    for arch, by_length in means.items()
+                    for length, estimate in by_length.items()
+                ),
             ),
             how_to_read=(
                 "A memory share of 0 is the best score without memory, and 1 is a perfect score. Lower shares are "

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from reports.analysis.groups import Group, Seed, group_cases
 from reports.analysis.traces import settings_of, single_seed_group, slug
+from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure, Form
 from reports.figures.drawing.scale import Scale, drawn_at
 from reports.figures.gates import GatesView, attention_figure, gates_figure
 from reports.figures.learning import learning_figure
-from reports.figures.overfitting import alternative_trainings, overfitting_figure
+from reports.figures.overfitting import overfitting_figure
 from reports.figures.retention import retention_figure
 from reports.figures.traces import gradient_trace_figure, memory_trace_figure
 from reports.format.numbers import listed

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reports.analysis.groups import Group
-from reports.analysis.traces import settings_of, slug
+from reports.analysis.traces import slug
+from reports.analysis.trainings import Family, differences, overfitting_families
 from reports.figures.drawing.alternative_text import extreme
 from reports.figures.drawing.axes import SCORE_LABEL, WIDTH
 from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
-from results import Case
-from results.specs import Spec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +48,14 @@ class Variant(NamedTuple):
 def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Figure | None:
     """Draw the overfitting gaps and test scores of one model that was trained in several ways.
 
-    `task` and `length` select the groups to draw. Returns None if no model was trained in more than one way.
+    `task` and `length` select the groups to draw. Returns None if no model was trained with remedies against
+    overfitting, or if its fit to the training set was not measured.
     """
-    rivals = [group for group in groups if (group.task, group.length) == (task, length)]
-    variants = [variant for variant in _variants(rivals) if variant.scores or variant.group.records]
-    if len(variants) < 2:
+    of_setting = [f for f in overfitting_families(groups) if (f.plain.task, f.plain.length) == (task, length)]
+    variants = [
+        variant for family in of_setting for variant in _variants(family) if variant.scores or variant.group.records
+    ]
+    if len(variants) < 2 or not any(variant.gaps for variant in variants):
         return None
     shared = shared_seeds(variants)
     with figure_style():
@@ -83,6 +86,20 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
             title=f"Overfitting, {task} at {length:,}",
             alternative=_alternative(variants, shared),
             description=_describe(variants, shared),
+            table=figure_table(
+                ("training", "seed", "compared", "test score", "final gap, nats"),
+                (
+                    (
+                        variant.name,
+                        numbers.count(seed),
+                        "yes" if seed in shared else "no",
+                        numbers.score(score),
+                        _final_gap(variant, seed),
+                    )
+                    for variant in variants
+                    for seed, score in variant.scores.items()
+                ),
+            ),
             how_to_read=_how_to_read(variants, shared),
         )
 
@@ -171,6 +188,10 @@ def _describe(variants: Sequence[Variant], shared: Sequence[int]) -> str:
     )
 
 
+def _final_gap(variant: Variant, seed: int) -> str:
+    return f"{variant.gaps[seed][1][-1]:.3g}" if seed in variant.gaps else numbers.MISSING
+
+
 def _how_to_read(variants: Sequence[Variant], shared: Sequence[int]) -> str:
     model = f"One model, {variants[0].group.arch}, trained in several ways."
     stopped = (
@@ -205,34 +226,9 @@ def _name_seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {numbers.listed([str(seed) for seed in seeds])}"
 
 
-def alternative_trainings(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups whose training differs from the plain training of the same model, for example by dropout.
-
-    For each task and length, only the model with the most groups is considered. Other figures that compare the
-    internals of architectures leave out the returned groups.
-    """
-    return [
-        variant.group
-        for task, length in settings_of(groups)
-        for variants in [_variants([group for group in groups if (group.task, group.length) == (task, length)])]
-        for variant in variants
-        if variant.group is not variants[0].group
-    ]
-
-
-def _variants(rivals: Sequence[Group]) -> list[Variant]:
-    """Return the variants of the model with the most groups, starting with plain training.
-
-    Early stopping is a variant too if its score was measured. The list is empty if every model has only one group of
-    trained cases.
-    """
-    families: dict[tuple[object, ...], list[Group]] = {}
-    for group in filter(lambda group: group.trains, rivals):
-        families.setdefault(_model(group.seeds[0].case), []).append(group)
-    family = max(families.values(), key=len, default=[])
-    if len(family) < 2:
-        return []
-    plain = min(family, key=lambda group: (_dropout(group.seeds[0].case) != "0", len(group.arch)))
+def _variants(family: Family) -> list[Variant]:
+    """Return the plain training and the remedies of a family. Early stopping is one if its score was measured."""
+    plain = family.plain
     stopped = {
         record.case.seed: fmean(measurement.samples)
         for record in plain.records
@@ -243,40 +239,21 @@ def _variants(rivals: Sequence[Group]) -> list[Variant]:
     if stopped:
         variants.append(Variant(EARLY_STOPPING, plain, stopped, {}))
     return variants + [
-        Variant(
-            _difference(plain.seeds[0].case, group.seeds[0].case), group, _scores_by_seed(group), _gaps_by_seed(group)
-        )
-        for group in family
-        if group is not plain
+        Variant(_difference(plain, group), group, _scores_by_seed(group), _gaps_by_seed(group))
+        for group in family.remedies
     ]
 
 
-def _model(case: Case) -> tuple[object, ...]:
-    """Return what all trainings of a model share: its name, its options without dropout, and its size."""
-    options = [option for option in _options(case) if not option.startswith("dropout=")]
-    return Spec.parse_stored(case.arch).name, *options, case.depth, case.budget
-
-
-def _options(case: Case) -> tuple[str, ...]:
-    return Spec.parse_stored(case.arch).option_texts
-
-
-def _dropout(case: Case) -> str:
-    return Spec.parse_stored(case.arch).options.get("dropout", "0")
-
-
-def _difference(plain: Case, other: Case) -> str:
-    """Describe how a training differs from plain training: `dropout 0.3`, `weight decay 0.1`, `4× data`.
-
-    If the amount of data differs, other protocol fields are not named.
-    """
-    parts = [f"dropout {_dropout(other)}"] if _dropout(plain) != _dropout(other) else []
-    base, changed = plain.protocol, other.protocol
-    if base.train_sequences and changed.train_sequences and base.train_sequences != changed.train_sequences:
-        return ", ".join([*parts, f"{changed.train_sequences / base.train_sequences:g}× data"])
-    fields = [name for name in type(base).model_fields if getattr(base, name) != getattr(changed, name)]
-    parts += [f"{name.replace('_', ' ')} {getattr(changed, name)}" for name in fields]
-    return ", ".join(parts) or "other"
+def _difference(plain: Group, other: Group) -> str:
+    """Describe how a training differs from plain training: `dropout 0.3`, `weight decay 0.1`, `4× data`."""
+    parts = []
+    for field, value in differences(plain, other).items():
+        base = plain.seeds[0].case.protocol.train_sequences
+        if field == "train_sequences" and base and isinstance(value, int | float):
+            parts.append(f"{value / base:g}× data")
+        else:
+            parts.append(f"{field.replace('_', ' ')} {f'{value:g}' if isinstance(value, int | float) else value}")
+    return ", ".join(parts)
 
 
 def _scores_by_seed(group: Group) -> dict[int, float]:

@@ -23,6 +23,7 @@ from reports.figures.drawing.canvas import (
     legend,
     plot_styles,
 )
+from reports.figures.drawing.tables import FigureTable, figure_table
 from reports.format import numbers
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def retention_figure(groups: Sequence[Group], *, task: str, length: int) -> Figu
                 f"{length:,}; the median half-life in the best layer is {longest}."
             ),
             description="; ".join(_describe(group, rows) for group in measured),
+            table=_table(measured, rows),
             how_to_read=(
                 "Left: the distribution of the hold gate's activations (an LSTM's forget gate, a GRU's update gate, "
                 "the magnitude of a linear recurrence's decay) on held-out sequences; the range "
@@ -143,3 +145,21 @@ def _describe(group: Group, rows: Sequence[int]) -> str:
                 f"{numbers.significant(_median_half_life(group, layer))} steps"
             )
     return f"{group.arch}: {', '.join(parts)}"
+
+
+def _table(groups: Sequence[Group], rows: Sequence[int]) -> FigureTable:
+    columns = ("architecture", "layer", f"share of activations in {HIGH_FROM:g}–1", "median half-life, steps")
+    return figure_table(
+        columns,
+        (
+            (
+                group.arch,
+                numbers.count(layer + 1),
+                numbers.score(fmean(shares), 2),
+                numbers.significant(_median_half_life(group, layer)),
+            )
+            for group in groups
+            for layer in rows
+            if (shares := units(group, "forget_share", layer))
+        ),
+    )

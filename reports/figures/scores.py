@@ -31,6 +31,7 @@ from reports.figures.drawing.reference_lines import (
     strategies_explained,
     strategy_scores,
 )
+from reports.figures.drawing.tables import figure_table, with_interval
 from reports.format import numbers
 from results import ReferenceScores
 
@@ -85,6 +86,19 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
             title="Score by architecture",
             alternative=f"Scores of {name_all(archs)} at the trained length; the mean score is {extreme(panels)}.",
             description="; ".join(_describe(group) for group in scored),
+            table=figure_table(
+                ("architecture", "task", "length", "score (95% interval)", "seeds"),
+                (
+                    (
+                        group.arch,
+                        group.task,
+                        numbers.count(group.length),
+                        with_interval(group.interval()),
+                        numbers.count(len(group.scores())),
+                    )
+                    for group in scored
+                ),
+            ),
             how_to_read=(
                 "Markers are means over seeds with 95% intervals, and dots are single seeds. The dotted line is "
                 "chance and the dashed line is the memoryless baseline. A model whose score stays at these lines "

@@ -28,8 +28,11 @@ from reports.figures.drawing.canvas import (
     positions_axis,
     thinned,
 )
+from reports.figures.drawing.markers import marked_line, marker_fill
+from reports.figures.drawing.tables import FigureTable, figure_table
 from reports.format import numbers
-from reports.text.streaming import CALLED, HOLLOW_MARKERS
+from reports.text.streaming import CALLED
+from reports.text.timing_quality import markers_explained, single_process_sentence
 from results import Record, RunFile
 
 if TYPE_CHECKING:
@@ -105,11 +108,13 @@ def streaming_cost_figure(
                 f"{f', not counting interpreted steps of {name_all(others)}' if others else ''}."
             ),
             description=f"p50 in microseconds: {_describe(costs)}",
+            table=_table(costs),
             how_to_read=(
                 "The line is the median step (p50). The darker band reaches up to p90 and the lighter one up to p99. "
                 + "The thin dotted line is a call of the step from Python. " * is_compiled
                 + "A flat line means that the cost of a step does not depend on the length of the stream."
-                + HOLLOW_MARKERS * any(cost.timing == "interpreted" for cost in all_costs)
+                + markers_explained(all_costs)
+                + f" {single_process_sentence(costs)}".rstrip()
                 + BACKGROUND * (len(bands) > 1)
             ),
             headed=False,
@@ -128,15 +133,8 @@ def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle | None) -
     )
     axes.fill_between(positions, p50, p90, color=style.colour, alpha=0.28, linewidth=0)
     axes.fill_between(positions, p90, p99, color=style.colour, alpha=0.12, linewidth=0)
-    axes.plot(
-        positions,
-        p50,
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.dash,
-        markersize=4.5,
-        fillstyle="none" if costs[0].timing == "interpreted" else "full",
-    )
+    fills = [marker_fill(cost.timing, noisy=cost.noisy) for cost in costs]
+    marked_line(axes, positions, p50, style, fills, markersize=4.5)
     called = [
         (cost.position, 1e6 * cost.call_seconds)
         for cost in costs
@@ -144,6 +142,26 @@ def _draw_line(axes: Axes, costs: Sequence[StepCost], style: PlotStyle | None) -
     ]
     if called:
         axes.plot(*zip(*called, strict=True), color=style.colour, linestyle=CALL_DASH, linewidth=0.9, marker="none")
+
+
+def _table(costs: dict[str, list[StepCost]]) -> FigureTable:
+    return figure_table(
+        ("architecture", "position", "p50, µs", "p90, µs", "p99, µs", "called, µs", "processes", "timings"),
+        (
+            (
+                marked(arch, cost.timing),
+                numbers.count(cost.position),
+                numbers.microseconds(cost.p50_seconds),
+                numbers.microseconds(cost.p90_seconds),
+                numbers.microseconds(cost.p99_seconds),
+                numbers.microseconds(cost.call_seconds),
+                numbers.count(cost.processes),
+                "noisy" if cost.noisy else "sound",
+            )
+            for arch, own_costs in costs.items()
+            for cost in own_costs
+        ),
+    )
 
 
 def _microseconds(seconds: float) -> str:

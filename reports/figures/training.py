@@ -64,14 +64,15 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
             title="Training curves",
             alternative=(
                 f"Validation score of {name_all(archs_of(trained))} against training steps; {solved} of "
-                f"{numbers.plural(len(all_trainings), 'training run')} stopped early because the task was solved, "
-                f"{learning} {'was' if learning == 1 else 'were'} still learning at the end, and {diverged} diverged."
+                f"{numbers.plural(len(all_trainings), 'training run')} stopped early because validation solved the "
+                f"task, {learning} {'was' if learning == 1 else 'were'} still learning at the end, and {diverged} "
+                "diverged."
             ),
             description="; ".join(_describe(group) for group in trained),
             how_to_read=(
-                f"{seeds}. Means leave out seeds that diverged. A seed that stopped early because it solved the task "
-                "or plateaued keeps its last score in the mean. A cross marks the step at which a seed diverged. A "
-                "triangle marks the end of a seed that was still learning."
+                f"{seeds}. Means leave out seeds that diverged. A seed that stopped early because its validation "
+                "solved the task or plateaued keeps its last score in the mean. A cross marks the step at which a "
+                "seed diverged. A triangle marks the end of a seed that was still learning."
                 + strategies_explained(groups)
                 + BACKGROUND * (len(bands) > 1)
             ),

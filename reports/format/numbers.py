@@ -94,6 +94,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{float(rounded) * 10 ** int(exponent):,.{max(digits - 1 - int(exponent), 0)}f}"
 
 
+def rounded(value: float | None) -> str:
+    """Format a number with three significant digits and without an exponent. None becomes a dash."""
+    return MISSING if value is None else significant(value)
+
+
 def percent(share: float | None) -> str:
     """Format a share as a percentage with two significant digits: `12%`, `0.85%`. None becomes a dash."""
     return MISSING if share is None else f"{significant(100 * share, 2)}%"

@@ -17,6 +17,13 @@ CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
 MAX_POINTS = 40
 """The largest number of points of a curve."""
+STOPPED = {
+    "budget": "at the end",
+    "solved": "early, solved in validation",
+    "plateaued": "early, no improvement",
+    "diverged": "diverged",
+}
+"""How training stopped, in words. Validation has fewer sequences than the test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,7 @@ class SeedRow:
     """The test loss at the trained length."""
     steps: int | None
     stopped: str
+    """How training stopped, such as `early, solved in validation`; empty if it is unknown."""
     convergence: str
     """How training ended, from the validation curve, such as `still learning`; empty if it is unknown."""
     training_seconds: float | None
@@ -167,8 +175,8 @@ def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming,
         ),
         loss=loss_value(None if seed.loss is None else seed.loss[1]),
         steps=training.steps if training else None,
-        stopped=training.stopped if training else "",
-        convergence=seed.convergence or "",
+        stopped=STOPPED[training.stopped] + " only" * seed.stopped_unsolved if training else "",
+        convergence=_convergence(seed),
         training_seconds=training.seconds if training else None,
         step_p50=tuple(numbers.microseconds(p50.get(position)) for position in positions),
         probes=tuple(
@@ -177,6 +185,13 @@ def _row(seed: Seed, group: Group, positions: Sequence[int], timing: StepTiming,
             if probe.status != "ok" or probe.reason
         ),
     )
+
+
+def _convergence(seed: Seed) -> str:
+    """Return how training ended. A seed whose test score does not solve the task is solved in validation at most."""
+    kind = seed.convergence or ""
+    is_contradicted = kind == "solved" and seed.score() is not None and not seed.solved
+    return "solved in validation" if is_contradicted else kind
 
 
 def _p50(seed: Seed, timing: StepTiming) -> dict[int, float]:

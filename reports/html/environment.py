@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.analysis.streaming.step_costs import StepTiming
+from reports.analysis.streaming.step_costs import StepCost, StepTiming
 from reports.figures.drawing.axes import WIDTH
 from reports.figures.drawing.canvas import Figure
 from reports.format import numbers
+from reports.text.seed_notes import seed_notes
+from reports.text.terms import TERMS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,8 +44,10 @@ def jinja_environment() -> Environment:
         "inches": _inches,
         "interpreted_mark": _interpreted_mark,
         "limit_share": numbers.percent,
+        "quality_mark": _quality_mark,
+        "seed_notes": seed_notes,
     }
-    environment.globals |= {"numbers": numbers}
+    environment.globals |= {"numbers": numbers, "terms": TERMS}
     return environment
 
 
@@ -63,6 +67,14 @@ def _interpreted_mark(timing: StepTiming | None) -> Markup:
 
     mark = ' <span class="soft">interpreted</span>' if timing == "interpreted" else ""
     return Markup(mark)  # noqa: S704  # our own text; no part of it comes from a record
+
+
+def _quality_mark(cost: StepCost) -> Markup:
+    """Return the marks of a noisy cost and of one that a single process timed; empty for any other cost."""
+    from markupsafe import Markup
+
+    marks = ["noisy"] * cost.noisy + ["1 process"] * cost.is_single
+    return Markup("").join(Markup(' <span class="soft">{}</span>').format(mark) for mark in marks)
 
 
 def _css_percent(share: float) -> str:

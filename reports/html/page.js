@@ -15,52 +15,88 @@ function compare(a, b, sign) {
   return sign * (Number.isNaN(difference) ? a.localeCompare(b, "en", { numeric: true }) : difference);
 }
 
+/* The first click on a heading sorts, the second reverses, and the third restores the original order. */
 function makeSortable(table, status) {
   const heads = [...table.tHead.rows[0].cells];
+  const original = [...table.tBodies];
+  const name = table.dataset.name;
+  const mark = (head, direction) => {
+    for (const other of heads) other.removeAttribute("aria-sort");
+    if (head) head.setAttribute("aria-sort", direction);
+    table.classList.toggle("sorted", Boolean(head));
+  };
+  const reset = () => {
+    table.append(...original);
+    mark(null);
+  };
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
+    button.append(...[...head.childNodes].filter((node) => !node.matches?.(".about")));
+    head.prepend(button, " ");
     button.addEventListener("click", () => {
       const first = head.dataset.first ?? "ascending";
       const second = first === "ascending" ? "descending" : "ascending";
-      const direction = head.getAttribute("aria-sort") === first ? second : first;
+      const current = head.getAttribute("aria-sort");
+      if (current === second) {
+        reset();
+        status.textContent = `${name}: original order.`;
+        return;
+      }
+      const direction = current === first ? second : first;
       const sign = direction === "ascending" ? 1 : -1;
-      const bodies = [...table.tBodies];
-      bodies.sort((a, b) => compare(valueOf(a, column), valueOf(b, column), sign));
+      const bodies = [...original].sort((a, b) => compare(valueOf(a, column), valueOf(b, column), sign));
       table.append(...bodies);
-      for (const other of heads) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", direction);
-      table.classList.add("sorted");
-      status.textContent = `Sorted by ${button.textContent.trim()}, ${direction}.`;
+      mark(head, direction);
+      status.textContent = `${name} sorted by ${button.textContent.trim()}, ${direction}.`;
     });
   });
+  return reset;
 }
 
+const NAME_LETTER = "[\\p{L}\\p{N}_]";
+
+function namePattern(word, isWhole) {
+  const escaped = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(?<!${NAME_LETTER})${escaped}${isWhole ? `(?!${NAME_LETTER})` : ""}`, "iu");
+}
+
+/* A word stands for a whole name, such as gru but not min_gru. If no row has the name, it stands for a name's start. */
+function patternOf(word, texts) {
+  const whole = namePattern(word, true);
+  return texts.some((text) => whole.test(text)) ? whole : namePattern(word, false);
+}
+
+const textOf = (row) => row.dataset.text ?? [...row.querySelectorAll("th, td")].map((cell) => cell.textContent).join(" ");
+
 /* A row is shown if it contains every word of the filter and no word that follows a minus sign. */
-function makeFilter(input, bodies, status) {
+function makeFilter(input, rows, parts, status) {
+  const texts = rows.map(textOf);
   input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const rows of bodies) {
-      const text = (rows.dataset.text ?? rows.textContent).toLowerCase();
-      const matches = words.every((word) =>
-        word.startsWith("-") && word.length > 1 ? !text.includes(word.slice(1)) : text.includes(word));
-      rows.hidden = !matches;
-      shown += Number(matches);
-    }
-    status.textContent = `${shown} of ${bodies.length} shown.`;
+    const words = input.value.split(/\s+/).filter(Boolean).map((word) => {
+      const isExcluded = word.startsWith("-") && word.length > 1;
+      return { isExcluded, pattern: patternOf(isExcluded ? word.slice(1) : word, texts) };
+    });
+    rows.forEach((row, number) => {
+      row.hidden = words.some(({ isExcluded, pattern }) => pattern.test(texts[number]) === isExcluded);
+    });
+    for (const part of parts) part.hidden = !part.querySelector("tbody:not([hidden])");
+    status.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown.`;
   });
 }
 
 for (const controls of document.querySelectorAll("[data-controls]")) {
   const status = controls.querySelector("[role=status]");
   const target = document.getElementById(controls.dataset.controls);
-  const table = target.matches("table") ? target : null;
-  if (table) makeSortable(table, status);
+  const tables = [target, ...target.querySelectorAll("table")].filter((each) => each.matches("table.sortable"));
+  const resets = tables.map((table) => makeSortable(table, status));
+  controls.querySelector("[data-restore]")?.addEventListener("click", () => {
+    resets.forEach((reset) => reset());
+    status.textContent = "Original order.";
+  });
   const input = controls.querySelector("input");
-  if (input) makeFilter(input, table ? [...table.tBodies] : [...target.querySelectorAll("details")], status);
+  const rows = tables.length ? tables.flatMap((table) => [...table.tBodies]) : [...target.querySelectorAll("details")];
+  if (input) makeFilter(input, rows, target.querySelectorAll(".part"), status);
   for (const button of controls.querySelectorAll("button[data-open]")) {
     button.addEventListener("click", () => {
       for (const details of target.querySelectorAll("details")) {

@@ -12,9 +12,10 @@ from reports.analysis.health import Health, health
 from reports.analysis.learning_rates import RateRow, rate_rows
 from reports.analysis.overview import OverviewRow, overview_rows
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
+from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure
+from reports.figures.frontier import frontier_figure
 from reports.figures.headline import headline_figures
-from reports.figures.overfitting import alternative_trainings
 from reports.text.baseline import Baseline, BaselineComparison, compare_with_baseline
 from results import Record, RunFile, Traces
 
@@ -84,8 +85,13 @@ class PageData:
 
     @cached_property
     def headline_figures(self) -> tuple[Figure | None, Figure | None]:
-        """The first figure of the page and a detailed figure. Each is None if it is not drawn."""
+        """The first figure of scores and a detailed one. Each is None if it is not drawn."""
         return headline_figures(self.groups)
+
+    @cached_property
+    def main_figure(self) -> Figure | None:
+        """The figure beside the overview: memory share against costs, or scores if nothing was streamed."""
+        return frontier_figure(self.groups, self.overview, self.frontier) or self.headline_figures[0]
 
     @cached_property
     def comparison(self) -> BaselineComparison | None:

@@ -13,15 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.analysis.frontier import Needs
-from reports.analysis.memory_share import shared_settings
 from reports.html.environment import FOLDER, jinja_environment
-from reports.html.needs import answer_values
 from reports.html.page_data import PageData
-from reports.html.sections import SECTIONS
+from reports.html.sections import SECTIONS, TERMS_HEADING, Heading
 from reports.text.baseline import Baseline
-from reports.text.context import context
-from reports.text.losses import loss_note
-from reports.text.recommendation import exceptions, left_out, recommendation
+from reports.text.terms import TERMS, Term
 from results import Record, RunFile, Traces, write_output_file
 
 SCRIPT = FOLDER / "page.js"
@@ -86,30 +82,26 @@ def page(
         needs=needs or Needs(),
     )
     environment = jinja_environment()
-    sections = []
+    sections: list[tuple[Heading, Markup]] = []
     for section in SECTIONS:
         if (values := section.values(data)) is not None:
             content = environment.get_template(f"{section.template}.html.jinja").render(**values)
-            sections.append((section, Markup(content)))  # noqa: S704  # the template has escaped every value
+            sections.append((section.heading, Markup(content)))  # noqa: S704  # the template has escaped every value
+    if terms := _used_terms(sections):
+        content = environment.get_template("terms.html.jinja").render(used=terms)
+        sections.append((TERMS_HEADING, Markup(content)))  # noqa: S704  # the template has escaped every value
     script = SCRIPT.read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
         run=run,
         health=data.health,
         comparison=data.comparison,
-        context=context(run, data.groups),
-        overview=data.overview,
-        is_called=data.is_called,
-        settings=list(shared_settings(data.groups)),
-        recommendation=recommendation(data.frontier),
-        frontier=[row.arch for row in data.frontier.members()],
-        is_single_choice=len(data.frontier.candidates) > 1
-        and len(data.frontier.members()) == 1
-        and not data.frontier.could_change(),
-        exceptions=exceptions(data.groups, data.frontier),
-        **answer_values(data.frontier, data.needs, recommendation(data.frontier) or ""),
-        left_out=left_out(data.groups, data.overview),
-        loss_note=loss_note(data.groups),
         sections=sections,
         script=Markup(script),  # noqa: S704  # our own file; no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
+
+
+def _used_terms(sections: Sequence[tuple[Heading, str]]) -> dict[str, Term]:
+    """Return the terms whose definitions the sections can open, in the order of `TERMS`."""
+    text = "".join(content for _, content in sections)
+    return {name: term for name, term in TERMS.items() if f'"about-{name}"' in text}

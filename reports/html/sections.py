@@ -6,44 +6,37 @@ the template `figures`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
 from reports.analysis.groups import group_cases, specifications
 from reports.analysis.heatmap import heat_maps
-from reports.analysis.latency import TimingRow, latency_of
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.learning_rates import tuning_cost
 from reports.analysis.ranking import NEARLY_EQUAL
-from reports.analysis.streaming.chunks import ChunkCost, chunk_costs
-from reports.analysis.streaming.deadlines import deadline_rows
-from reports.analysis.streaming.device_memory import device_memory
-from reports.analysis.streaming.growth import crossover_rows, growth_rows, stream_costs
-from reports.analysis.streaming.throughput import Throughput, throughputs
 from reports.figures.baseline import baseline_scores_figure, baseline_step_costs_figure
-from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.drawing.canvas import Figure
-from reports.figures.frontier import frontier_figure
 from reports.figures.headline import MAX_PANELS, MAX_SHOWN, few_panels
 from reports.figures.learning_rates import learning_rates_figure
 from reports.figures.model_internals import model_internals_figures
 from reports.figures.streaming import streaming_cost_figure
+from reports.figures.sweeps import sweep_figures
 from reports.figures.training import training_curves_figure
 from reports.html.attachment import attachment
 from reports.html.case_details import case_details
+from reports.html.cost_sections import Values, growth_values, latency_values, streaming_values
+from reports.html.leaderboards import leaderboard_values
+from reports.html.overview import overview_values
 from reports.html.page_data import PageData
-from reports.text import growth as growth_text
 from reports.text import learning_rates as rates_text
 from reports.text.budgets import missed_budgets, model_sizes
 from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
-from reports.text.context import are_untrained, protocols
+from reports.text.context import are_untrained, context, protocols
 from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
-from reports.text.losses import error_estimate, loss_value
-from reports.text.streaming import LIMIT_EXPLANATION
 from reports.text.test_sets import test_set_sentences
 from results import (
     BUSY_LOAD,
@@ -57,29 +50,42 @@ from results import (
     SOLVED_SHARE,
 )
 
-Values = dict[str, Any]
-"""The variables of a template."""
+
+class Heading(NamedTuple):
+    """The heading of a section, and the link to it."""
+
+    id: str
+    """The anchor of the heading."""
+    link: str
+    """The short title of the link at the top of the page."""
+    title: str
 
 
 class Section(NamedTuple):
     """A section of the page."""
 
     id: str
-    """The anchor of the heading."""
+    link: str
     title: str
+    """With `id` and `link`, the fields of its heading."""
     template: str
     """The file name in `templates/`, without `.html.jinja`."""
     values: Callable[[PageData], Values | None]
     """A function that returns the variables of the template, or None to leave the section out."""
 
+    @property
+    def heading(self) -> Heading:
+        return Heading(self.id, self.link, self.title)
 
-def _frontier(data: PageData) -> Values | None:
-    return _figures(frontier_figure(data.groups, data.overview, data.frontier))
+
+def _run(data: PageData) -> Values:
+    return {"context": context(data.run, data.groups)}
 
 
 def _signature(data: PageData) -> Values | None:
     costs = None if data.variants else data.step_costs
-    return _figures(data.headline_figures[0], streaming_cost_figure(data.plain_groups, among=data.groups, costs=costs))
+    first = data.headline_figures[0] if data.headline_figures[0] is not data.main_figure else None
+    return _figures(first, streaming_cost_figure(data.plain_groups, among=data.groups, costs=costs))
 
 
 def _baseline(data: PageData) -> Values | None:
@@ -101,24 +107,6 @@ def _cost(data: PageData) -> Values | None:
     if not few_panels(data.groups, MAX_PANELS):
         return None
     return _figures(accuracy_against_cost_figure(data.groups))
-
-
-def _leaderboard(data: PageData) -> Values:
-    rows = leaderboard_of(data.groups)
-    return {
-        "rows": rows,
-        "has_trained": not are_untrained(data.groups),
-        "near_differs": any(row.near_position not in (None, row.length) for row in rows),
-        "far": sorted({row.far_position for row in rows if row.far_position is not None}),
-        "has_shares": any(row.limit_share is not None for row in rows),
-        "is_called": data.is_called,
-        "rate_sources": rates_text.sources(data.rate_rows),
-        "has_errors": any(row.loss is not None and row.loss.constant is not None for row in rows),
-        "has_lengths": any(row.effective is not None for row in rows),
-        "error_estimate": error_estimate,
-        "loss_value": loss_value,
-        "effective_estimate": effective_estimate,
-    }
 
 
 def _beyond(data: PageData) -> Values | None:
@@ -160,51 +148,6 @@ def _inside(data: PageData) -> Values | None:
     return {"figures": figures, "gate_levels": levels, "roles": ROLES, "explanation": GATE_EXPLANATION}
 
 
-def _streaming(data: PageData) -> Values | None:
-    if not data.step_costs:
-        return None
-    chunks = chunk_costs(data.groups)
-    rates = _rates_by_streams(throughputs(data.groups))
-    added = [(arch, costs[-1]) for arch, costs in data.step_costs.items() if costs[-1].added_seconds is not None]
-    return {
-        "costs_by_arch": data.step_costs,
-        "timings": {arch: costs[-1].timing for arch, costs in data.step_costs.items()},
-        "is_called": data.is_called,
-        "blocks": {
-            arch: costs[-1].steps_per_reading
-            for arch, costs in data.step_costs.items()
-            if costs[-1].steps_per_reading > 1
-        },
-        "limit_explanation": LIMIT_EXPLANATION,
-        "added": added,
-        "figures": _shown(chunk_cost_figure(data.groups, data.step_costs)),
-        "chunks_by_position": _chunks_by_size(chunks),
-        "chunk_sizes": sorted({cost.chunk for costs in chunks.values() for cost in costs}),
-        "rates_by_position": rates,
-        "stream_counts": sorted({count for row in rates.values() for count in row}),
-        "deadlines": deadline_rows(data.groups),
-        "memory": device_memory(data.groups),
-    }
-
-
-def _growth(data: PageData) -> Values | None:
-    costs = stream_costs(data.groups)
-    if not costs:
-        return None
-    rows = growth_rows(costs)
-    return {
-        "rows": rows,
-        "sentences": growth_text.growth_sentences(rows, crossover_rows(costs, rows)),
-        "text": growth_text,
-    }
-
-
-def _latency(data: PageData) -> Values | None:
-    timings = _timings_by_arch(latency_of(data.groups))
-    archs = [arch for arch in specifications(data.groups) if any(arch in rows for rows in timings.values())]
-    return {"timings": timings, "archs": archs} if timings else None
-
-
 def _training(data: PageData) -> Values | None:
     if not few_panels(data.groups, MAX_SHOWN):
         return None
@@ -226,6 +169,10 @@ def _learning_rates(data: PageData) -> Values | None:
         "warnings": [*filter(None, warnings)],
         "figures": _shown(figure),
     }
+
+
+def _sweeps(data: PageData) -> Values | None:
+    return _figures(*sweep_figures(data.groups))
 
 
 def _problems(data: PageData) -> Values:
@@ -263,30 +210,34 @@ def _method(data: PageData) -> Values:
 
 
 SECTIONS = (
-    Section("frontier", "What to choose for streaming", "figures", _frontier),
-    Section("signature", "Memory and cost per step", "figures", _signature),
-    Section("baseline", "Comparison with the baseline", "baseline", _baseline),
-    Section("conclusions", "Findings", "conclusions", _conclusions),
-    Section("cost", "Score against cost, by task", "figures", _cost),
-    Section("leaderboard", "Leaderboard", "leaderboard", _leaderboard),
-    Section("heat", "Beyond the trained length", "heat_map", _beyond),
-    Section("lengths", "Score against length, by task", "figures", _score_against_length),
-    Section("omitted", "Omitted figures", "omitted", _omitted),
-    Section("claims", "Claims", "claims", _claims),
-    Section("inside", "Inside the models", "inside", _inside),
-    Section("streaming", "Streaming costs", "streaming", _streaming),
-    Section("growth", "Growth of the step cost", "growth", _growth),
-    Section("latency", "Whole sequences", "latency", _latency),
-    Section("training", "Training", "figures", _training),
-    Section("learning-rates", "Learning rates", "learning_rates", _learning_rates),
-    Section("problems", "Failed and missing cases", "problems", _problems),
-    Section("cases", "All cases", "cases", _cases),
-    Section("names", "Names in full", "names", _names),
-    Section("method", "Method", "method", _method),
+    Section("overview", "Overview", "Overview", "overview", overview_values),
+    Section("run", "Run", "Run and machine", "run", _run),
+    Section("signature", "Memory", "Memory and cost per step", "figures", _signature),
+    Section("baseline", "Baseline", "Comparison with the baseline", "baseline", _baseline),
+    Section("conclusions", "Findings", "Findings", "conclusions", _conclusions),
+    Section("cost", "Cost", "Score against cost, by task", "figures", _cost),
+    Section("leaderboard", "Leaderboard", "Leaderboard", "leaderboard", leaderboard_values),
+    Section("heat", "Beyond", "Beyond the trained length", "heat_map", _beyond),
+    Section("lengths", "Lengths", "Score against length, by task", "figures", _score_against_length),
+    Section("omitted", "Omitted", "Omitted figures", "omitted", _omitted),
+    Section("sweeps", "Sweeps", "Sweeps of the protocol", "figures", _sweeps),
+    Section("claims", "Claims", "Claims", "claims", _claims),
+    Section("inside", "Inside", "Inside the models", "inside", _inside),
+    Section("streaming", "Streaming", "Streaming costs", "streaming", streaming_values),
+    Section("growth", "Growth", "Growth of the step cost", "growth", growth_values),
+    Section("latency", "Sequences", "Whole sequences", "latency", latency_values),
+    Section("training", "Training", "Training", "figures", _training),
+    Section("learning-rates", "Rates", "Learning rates", "learning_rates", _learning_rates),
+    Section("problems", "Problems", "Failed and missing cases", "problems", _problems),
+    Section("cases", "Cases", "All cases", "cases", _cases),
+    Section("names", "Names", "Names in full", "names", _names),
+    Section("method", "Method", "Method", "method", _method),
 )
 
+TERMS_HEADING = Heading("terms", "Terms", "Terms")
+"""The heading of the last section, which defines the terms that the other sections use."""
 
-FIGURE_TEMPLATES = ("figures", "inside", "streaming", "learning_rates")
+FIGURE_TEMPLATES = ("overview", "figures", "inside", "streaming", "learning_rates")
 """Templates whose variable `figures` holds the figures of a single run. The template `baseline` is not among
 them, because its figures need two runs."""
 
@@ -304,28 +255,3 @@ def _figures(*figures: Figure | None) -> Values | None:
 
 def _shown(*figures: Figure | None) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
-
-
-def _rates_by_streams(rows: Sequence[Throughput]) -> dict[tuple[str, int], dict[int, Throughput]]:
-    """Return the throughputs by (architecture, position), then by number of streams."""
-    table: dict[tuple[str, int], dict[int, Throughput]] = {}
-    for row in rows:
-        table.setdefault((row.arch, row.position), {})[row.streams] = row
-    return table
-
-
-def _chunks_by_size(costs: dict[str, list[ChunkCost]]) -> dict[tuple[str, int], dict[int, ChunkCost]]:
-    """Return the costs of chunks by (architecture, position), then by number of steps."""
-    table: dict[tuple[str, int], dict[int, ChunkCost]] = {}
-    for arch, own_costs in costs.items():
-        for cost in own_costs:
-            table.setdefault((arch, cost.position), {})[cost.chunk] = cost
-    return table
-
-
-def _timings_by_arch(rows: Sequence[TimingRow]) -> dict[tuple[str, int, int | None], dict[str, TimingRow]]:
-    """Return the rows by (title of the metric, length, batch size), then by architecture."""
-    table: dict[tuple[str, int, int | None], dict[str, TimingRow]] = {}
-    for row in rows:
-        table.setdefault((row.what, row.length, row.batch), {})[row.arch] = row
-    return table

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reports.analysis.groups import Group, group_cases
+from reports.analysis.health import Status
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.text.comparison import cells, headline, notes, witness_of
 from results import Record, RunFile
-from results.comparison import Row, compare, rename_run, renames
+from results.comparison import Comparison, Row, compare, rename_run, renames
 
 GOOD_VERDICTS = ("unchanged", "improved")
 
@@ -77,9 +78,9 @@ class BaselineComparison:
     base: str
     """The run ID of the baseline."""
     verdict: str
-    good: bool
-    """Whether all rows are unchanged or improved. False without rows, or if the comparison lists missing or newly
-    failed cases."""
+    status: Status
+    """`bad` if a row regressed. `good` if all rows are unchanged or improved, unless the comparison has no rows, or
+    lists missing or newly failed cases. `warn` in all other cases."""
     notes: tuple[str, ...]
     pairs: tuple[Pair, ...]
     unpaired: tuple[str, ...]
@@ -113,14 +114,19 @@ def compare_with_baseline(
     return BaselineComparison(
         base=baseline.run.id,
         verdict=f"Compared with {baseline.run.id}: {headline(comparison)}.",
-        good=bool(comparison.rows)
-        and all(row.verdict in GOOD_VERDICTS for row in comparison.rows)
-        and not (comparison.missing or comparison.failed),
+        status=_status(comparison),
         notes=tuple(notes(comparison)),
         pairs=tuple(Pair(base=before[key], new=after[key]) for key in after if key in before),
         unpaired=tuple(f"{arch} on {task} at {length:,} ({where})" for (arch, task, length), where in unpaired),
         rows=tuple(_verdict_row(row) for row in comparison.rows),
     )
+
+
+def _status(comparison: Comparison) -> Status:
+    if comparison.count("regressed"):
+        return "bad"
+    is_clear = comparison.rows and all(row.verdict in GOOD_VERDICTS for row in comparison.rows)
+    return "good" if is_clear and not (comparison.missing or comparison.failed) else "warn"
 
 
 def _key(row: LeaderboardRow) -> tuple[str, str, int]:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from reports.analysis.streaming.growth import CrossoverRow, GrowthRow
 from reports.analysis.streaming.step_costs import StepCost, marked
 from reports.format.numbers import listed, microseconds, significant
-from results import Growth, Interval
+from results import MAX_MISFIT, Growth, Interval
 
 EXPLANATION = (
     "The cost is that of a step inside a compiled loop; of an architecture without a compiled step, it is that of a "
     "call from Python. Growth is the relative increase in cost per doubling of the position, from a line fitted to log "
     "cost against log position. A cost is growing if its growth is at least 2% and the 95% interval lies above 0. "
-    "Otherwise it is flat if the interval ends below 10%, and undecided if not. The fitted cost is a + b · position; "
+    "Otherwise it is flat if the interval ends below 10%, and undecided if not. If a measured cost is further than "
+    f"{MAX_MISFIT:.0%} from the median of a flat cost, or further from the fit of a growing cost than this cost grows, "
+    "growth cannot be told. The fitted cost is a + b · position; "
     "for attention with a window it is a + b · min(position, window). For such attention, growth is fitted from the "
     "window on, and the rise before the window with a line that bends there. Intervals are percentile bootstraps over "
     "the processes of all cases. With fewer than six of these, they are bootstraps over blocks, which leave out the "
@@ -28,7 +30,9 @@ def growth_sentences(growths: Sequence[GrowthRow], crossovers: Sequence[Crossove
 
 
 def verdict(row: GrowthRow) -> str:
-    """Return how a cost grows: `flat`, `growing`, `undecided`, or `grows up to its window of 64, then flat`."""
+    """Return how a cost grows: `flat`, `growing`, `undecided`, `cannot be told` or `grows up to its window of 64 …`."""
+    if not row.growth.fits:
+        return "cannot be told"
     if row.growth.verdict == "saturating":
         return f"grows up to its window of {row.window:,}, then flat"
     return row.growth.verdict
@@ -37,8 +41,8 @@ def verdict(row: GrowthRow) -> str:
 def brief_growth(costs: Sequence[StepCost], growth: Growth | None) -> str:
     """Return a few words on how the step cost grows, by the verdict that `growth_sentences` gives.
 
-    Examples: `flat from position 1`, `6.5 times its cost at position 1` and `growth undecided`. The text is empty if
-    nothing is known of the growth.
+    Examples: `flat from position 1`, `6.5 times its cost at position 1` and `growth cannot be told`.
+    The text is empty if nothing is known of the growth.
     """
     if growth is None or not costs:
         return ""
@@ -47,7 +51,9 @@ def brief_growth(costs: Sequence[StepCost], growth: Growth | None) -> str:
     first, last = costs[0], costs[-1]
     if growth.verdict == "growing" and first.p50_seconds:
         return f"{last.p50_seconds / first.p50_seconds:.1f} times its cost at position {first.position:,}"
-    return "growing" if growth.verdict == "growing" else "growth undecided"
+    if growth.verdict == "growing":
+        return "growing"
+    return "growth undecided" if growth.fits else "growth cannot be told"
 
 
 def percent_interval(interval: Interval) -> str:
@@ -85,6 +91,11 @@ def _growth_sentence(row: GrowthRow) -> str:
     arch = marked(row.arch, row.timing)
     positions = f"from position {row.growth.first:,} to {row.growth.last:,}"
     per_doubling = f"{percent_interval(row.growth.per_doubling)} per doubling of the position"
+    if not row.growth.fits:
+        return (
+            f"{arch}: it cannot be told whether the step cost grows {positions}, because measured costs are up to "
+            f"{row.growth.misfit:.0%} away from the fit: {per_doubling}."
+        )
     if row.growth.verdict == "undecided":
         return f"{arch}: the interval is too wide to decide whether the step cost grows {positions}: {per_doubling}."
     if row.growth.rise is not None:

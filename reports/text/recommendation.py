@@ -13,6 +13,7 @@ from reports.format.numbers import listed, memory_share
 from reports.text.growth import brief_growth
 from reports.text.needs import compared_where, not_considered, summaries, summary
 from reports.text.streaming import CALLED
+from reports.text.timing_quality import single_process_sentence
 from results import CLEAR_SHARE
 
 MAX_NAMES = 3
@@ -36,7 +37,9 @@ def recommendation(frontier: Frontier) -> str | None:
     sentences = [_choice(frontier, members), _where(frontier, members)]
     sentences += _beyond_trained_length(members[0], frontier.candidates) if len(members) == 1 else []
     sentences += _settled(frontier)
-    return " ".join([*sentences, *_interpreted(frontier), not_considered(frontier)]).strip()
+    sentences += _interpreted(frontier)
+    single = single_process_sentence({row.arch: [row.cost] for row in members if row.cost is not None})
+    return " ".join(filter(None, [*sentences, single, not_considered(frontier)]))
 
 
 def exceptions(groups: Sequence[Group], frontier: Frontier) -> str | None:

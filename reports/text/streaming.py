@@ -11,14 +11,13 @@ from reports.analysis.streaming.growth import growths_by_arch
 from reports.analysis.streaming.step_costs import StepCost, marked, ranked
 from reports.format.numbers import duration, listed, microseconds, percent, significant
 from reports.text.growth import brief_growth
+from reports.text.timing_quality import single_process_sentence
 from results import Growth
 
 CALLED = "called from Python"
 """What headings say of a run whose steps were timed only as calls from Python."""
 MANY_STEPS = 1_000_000
 """The number of steps of a complete deadline test. A sentence names a smaller number."""
-HOLLOW_MARKERS = " Hollow markers are interpreted steps, which are called from Python."
-"""The part of a caption that explains the markers of interpreted architectures."""
 LIMIT_EXPLANATION = (
     "The share of the limit is the measured FLOP rate divided by the best rate of this machine at the same sizes (the "
     "roofline model of Williams, Waterman and Patterson, 2009). For whole sequences, the limit is the rate of the "
@@ -33,6 +32,8 @@ LIMIT_EXPLANATION = (
 
 def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCost]]) -> list[str]:
     """Return sentences on the cost of a streamed step, the call from Python, chunks and deadlines, in this order.
+
+    One sentence names the architectures whose steps a single process timed.
 
     Further sentences say why requested measurements are missing. A sentence is left out if nothing of its kind was
     measured. `costs` is the result of `step_costs_by_arch(groups)`.
@@ -54,6 +55,8 @@ def streaming_conclusions(groups: Sequence[Group], costs: dict[str, list[StepCos
     ]
     if added:
         sentences.append(f"A call from Python adds {listed(added)}.")
+    if single := single_process_sentence(costs):
+        sentences.append(single)
     return [
         *sentences,
         *_chunk_sentences(groups, costs),

@@ -9,6 +9,10 @@ steps is constant. So (2) is fitted from the window on if at least two positions
 taken from (3), since (2) is not sensitive enough up to the window. The cost of reading is small relative to the fixed
 cost. Most of its rise lies in the last doubling before the window.
 
+A verdict holds only if the costs are near what it claims. For a flat cost, no cost may be further than `MAX_MISFIT`
+from the median. For a growing one, no cost may be further from the line of (1), or from that of (2), than the
+cost grows by (2). Otherwise the verdict is undecided, for example if costs fall.
+
 A curve contains the timings of a case by a single process. At each position, a curve has one median per block. The cost
 of a curve is the median of its block medians. The cost of several curves is the median of the costs of these curves.
 
@@ -48,6 +52,10 @@ FLAT_GROWTH = 0.02
 up to the window for a cost to count as saturating."""
 MAX_UNCERTAIN_GROWTH = 0.10
 """Growth per doubling below which the interval of a flat cost must end."""
+
+MAX_MISFIT = 0.20
+"""Largest distance of a cost from the median of a flat cost, relative to the cost. A step that costs the same at every
+position varies by a few per cent on a quiet machine."""
 
 Verdict = Literal["flat", "growing", "saturating", "undecided"]
 
@@ -101,6 +109,11 @@ class Growth:
     rise: Interval | None
     """Relative rise of the cost from the first position to the window, by (3). None if there is no window, or if fewer
     than two positions are on either side of the window. A position at the window counts on each side."""
+    misfit: float
+    """Largest distance of a cost, relative to the cost: from the line of (1) or of (2), whichever is nearer, if the
+    interval says that the cost grows; from the median otherwise."""
+    fits: bool
+    """Whether the costs are near what the interval claims. If not, the verdict is `undecided`."""
     verdict: Verdict
 
 
@@ -147,11 +160,10 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
 def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:
     """Fit the line of equation (1). `window` is the attention window in steps; None without a window."""
     start, slope = _fit(costs, window)
-    fitted_P = start[0] + slope[0] * _steps_read(costs.positions_P, window)
     return CostLine(
         start_seconds=_interval(start[0], start[1:], costs.tail),
         seconds_per_step=_interval(slope[0], slope[1:], costs.tail),
-        misfit=float(np.max(np.abs(fitted_P / costs.cost_P - 1))),
+        misfit=_line_misfit(costs, window),
     )
 
 
@@ -160,7 +172,8 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
 
     The cost is `growing` if the interval lies above 0 and the growth is at least 2% per doubling. A cost that is not
     growing is `flat` if the interval ends below 10%, and `undecided` if not. With a window, the cost can also be
-    `saturating`. Such a cost rises significantly up to the window, by at least 2%. It is flat beyond the window.
+    `saturating`. Such a cost rises significantly up to the window, by at least 2%. It is flat beyond the window. If the
+    costs are too far from what the verdict claims, it is `undecided`, and `Growth.fits` is false.
 
     `window` is the attention window in steps; None without a window.
     """
@@ -174,7 +187,21 @@ def growth(costs: StreamCosts, window: int | None = None) -> Growth:
         if verdict == "flat" and _verdict(rise) == "growing":
             verdict = "saturating"
     first, last = costs.positions_P[fitted_P][[0, -1]]
-    return Growth(per_doubling=per_doubling, first=int(first), last=int(last), rise=rise, verdict=verdict)
+    if verdict == "growing":
+        misfit = min(_power_misfit(costs, fitted_P), _line_misfit(costs, window))
+        fits = misfit <= (1 + per_doubling.middle) ** math.log2(last / first) - 1
+    else:
+        misfit = _relative_misfit(np.median(costs.cost_P[fitted_P]), costs.cost_P[fitted_P])
+        fits = verdict == "undecided" or misfit <= MAX_MISFIT
+    return Growth(
+        per_doubling=per_doubling,
+        first=int(first),
+        last=int(last),
+        rise=rise,
+        misfit=misfit,
+        fits=fits,
+        verdict=verdict if fits else "undecided",
+    )
 
 
 def crossover(
@@ -241,6 +268,23 @@ def _fit(costs: StreamCosts, window: int | None) -> tuple[Floats, Floats]:
     slope = rows @ (weight_P * centred_P) / spread if spread > 0 else np.zeros(len(rows))
     start = rows @ weight_P / weight_P.sum() - slope * float(np.average(read_P, weights=weight_P))
     return start, slope
+
+
+def _line_misfit(costs: StreamCosts, window: int | None) -> float:
+    """Return the largest relative distance of a cost from the line of equation (1)."""
+    start, slope = _fit(costs, window)
+    return _relative_misfit(start[0] + slope[0] * _steps_read(costs.positions_P, window), costs.cost_P)
+
+
+def _power_misfit(costs: StreamCosts, fitted_P: NDArray[np.bool_]) -> float:
+    """Return the largest relative distance of a cost in the fit from the line of equation (2)."""
+    doublings = np.log2(costs.positions_P[fitted_P])
+    slope, start = np.polyfit(doublings, np.log(costs.cost_P[fitted_P]), 1)
+    return _relative_misfit(np.exp(start + slope * doublings), costs.cost_P[fitted_P])
+
+
+def _relative_misfit(fitted: Floats | np.floating, cost_P: Floats) -> float:
+    return float(np.max(np.abs(fitted / cost_P - 1)))
 
 
 def _rise(costs: StreamCosts, window: int) -> Interval:

@@ -125,7 +125,7 @@ def test_script_answers_as_the_command_line_does(
     assert kinds - {"Not"} == first_words
     strict = reports.answer_needs(run, records, reports.Needs(parameters=1.0))
     is_any_left_out = any(sentence.startswith("Not considered: ") for sentence in strict)
-    assert page.locator("header").inner_text().count("Not considered: ") == is_any_left_out
+    assert page.locator(".advice").inner_text().count("Not considered: ") == is_any_left_out
     assert watched.messages == []
     assert watched.external_requests(page_file) == []
 
@@ -183,7 +183,7 @@ def test_answers_and_mistakes_pass_axe(watched: WatchedPage, scheme: str, tmp_pa
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     for text in ("20 KiB", "big"):
         page.fill("#max-state", text)
-        violations = Axe().run(page, context="header", options=RULES).response["violations"]
+        violations = Axe().run(page, context=".advice", options=RULES).response["violations"]
         assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:5]) for each in violations] == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 
 import reports
 from results import Record, RunFile
@@ -19,17 +19,30 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"
 MIN_PASSES = 20
 """The page must pass more axe rules than this number. An empty page passes fewer."""
 MAX_PDF_BYTES = 5_000_000
+SCORE = 3
+"""The column of the score in a leaderboard."""
 
 
-def column(page: Page, number: int) -> list[str]:
+def column(page: Page, number: int, table: int | None = None) -> list[str]:
     """Return the sort keys of the visible rows in a leaderboard column, from top to bottom.
 
-    The key of a cell without `data-value` is its text.
+    The key of a cell without `data-value` is its text. `table` is the number of a task; None for all tasks.
     """
+    where = "" if table is None else f":nth-of-type({table + 1})"
     return page.eval_on_selector_all(
-        "#leaderboard-table tbody:not([hidden]) tr:first-child",
+        f"#leaderboards .part{where} tbody:not([hidden]) tr:first-child",
         f"rows => rows.map(row => row.cells[{number}].dataset.value ?? row.cells[{number}].textContent.trim())",
     )
+
+
+def heading(page: Page, number: int, table: int = 0) -> Locator:
+    """Return the button that sorts a leaderboard by a column."""
+    head = page.locator("#leaderboards table").nth(table).locator("thead th").nth(number)
+    return head.locator("button:not(.about)")
+
+
+def status_of(page: Page) -> str:
+    return page.locator("[data-controls=leaderboards] [role=status]").inner_text()
 
 
 def numbers(texts: Sequence[str]) -> list[float]:
@@ -47,27 +60,6 @@ def test_page_opens_from_disk_without_errors_or_requests(watched: WatchedPage, r
         assert image.evaluate("image => image.complete && image.naturalWidth > 0")
 
 
-def test_first_screen_shows_verdict_recommendation_context_and_main_figure(
-    watched: WatchedPage, run: RunFile, tmp_path: Path
-) -> None:
-    page = watched.open(reports.write_page(run, synthetic.sound_records(), tmp_path / "report.html"))
-    for selector in (
-        ".verdict",
-        ".recommendation",
-        ".context",
-        "#overview",
-        "#max-state",
-        "#max-step",
-        "#max-params",
-        "#memory-frontier h3",
-    ):
-        box = page.locator(selector).first.bounding_box()
-        assert box is not None
-        assert box["y"] + box["height"] <= 600, selector
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 1280
-
-
 @pytest.mark.parametrize("width", [1280, 400])
 def test_page_does_not_scroll_sideways(watched: WatchedPage, report: Path, width: int) -> None:
     page = watched.open(report)
@@ -75,34 +67,50 @@ def test_page_does_not_scroll_sideways(watched: WatchedPage, report: Path, width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_heading_sorts_the_table_and_announces_it(watched: WatchedPage, report: Path) -> None:
+def test_heading_sorts_its_table_announces_it_and_restores_the_original_order(
+    watched: WatchedPage, report: Path
+) -> None:
     page = watched.open(report)
-    head = page.locator("#leaderboard-table thead th").nth(4)
-    before = column(page, 4)
-    head.locator("button").click()
+    head = page.locator("#leaderboards table").last.locator("thead th").nth(SCORE)
+    before, others = column(page, SCORE, 2), column(page, SCORE, 1)
+    heading(page, SCORE, 2).click()
     assert head.get_attribute("aria-sort") == "descending"
-    assert numbers(column(page, 4)) == sorted(numbers(before), reverse=True)
-    head.locator("button").click()
+    assert numbers(column(page, SCORE, 2)) == sorted(numbers(before), reverse=True) != numbers(before)
+    heading(page, SCORE, 2).click()
     assert head.get_attribute("aria-sort") == "ascending"
-    assert numbers(column(page, 4)) == sorted(numbers(before))
-    status = page.locator("[data-controls=leaderboard-table] [role=status]")
-    assert status.inner_text() == "Sorted by score (95% interval), ascending."
-    page.locator("#leaderboard-table thead th").first.locator("button").click()
+    assert numbers(column(page, SCORE, 2)) == sorted(numbers(before))
+    assert status_of(page) == "copy_memory sorted by score (95% interval), ascending."
+    assert column(page, SCORE, 1) == others
+    heading(page, SCORE, 2).click()
     assert head.get_attribute("aria-sort") is None
-    assert column(page, 0) == sorted(column(page, 0))
+    assert column(page, SCORE, 2) == before
+    assert status_of(page) == "copy_memory: original order."
     assert watched.messages == []
+
+
+def test_button_restores_the_original_order_of_all_tables(watched: WatchedPage, report: Path) -> None:
+    page = watched.open(report)
+    before = column(page, 0)
+    for table in range(3):
+        heading(page, 0, table).click()
+        assert column(page, 0, table) == sorted(column(page, 0, table))
+    assert column(page, 0) != before
+    page.locator("[data-controls=leaderboards]").get_by_role("button", name="Original order").click()
+    assert column(page, 0) == before
+    assert page.locator("#leaderboards [aria-sort]").count() == 0
+    assert status_of(page) == "Original order."
 
 
 def test_missing_values_sort_last_with_their_reasons_below(watched: WatchedPage, run: RunFile, tmp_path: Path) -> None:
     records = [record for record in synthetic.records() if record.case.arch != "gru"]
     page = watched.open(reports.write_page(run, records, tmp_path / "report.html"))
-    button = page.locator("#leaderboard-table thead th").nth(4).locator("button")
+    button = heading(page, SCORE)
     for _ in range(2):
         button.click()
-        assert column(page, 0)[-6:] == ["gru"] * 6
-        assert column(page, 4)[-6:] == [""] * 6
-        assert all(column(page, 4)[:-6])
-        last = page.locator("#leaderboard-table tbody").last
+        assert column(page, 0, 0)[-2:] == ["gru"] * 2
+        assert column(page, SCORE, 0)[-2:] == [""] * 2
+        assert all(column(page, SCORE, 0)[:-2])
+        last = page.locator("#leaderboards table").first.locator("tbody").last
         assert "— gru, seeds 0, 1 and 2 missing" in last.inner_text()
 
 
@@ -110,19 +118,24 @@ def test_keyboard_sorts_filters_and_folds(watched: WatchedPage, report: Path) ->
     page = watched.open(report)
     page.locator("#filter-leaderboard").focus()
     page.keyboard.type("gru adding")
-    assert page.locator("[data-controls=leaderboard-table] [role=status]").inner_text() == "2 of 24 shown."
+    assert status_of(page) == "2 of 24 shown."
     assert set(column(page, 0)) == {"gru"}
-    assert set(column(page, 1)) == {"adding"}
+    assert page.locator("#leaderboards h3").filter(visible=True).all_inner_texts() == ["adding"]
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Original order"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "about"
     page.keyboard.press("Tab")  # the scrollable region of the table
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.tagName") == "BUTTON"
+    assert page.evaluate("document.activeElement.textContent.trim()") == "architecture"
     page.keyboard.press("Enter")
-    assert page.locator("#leaderboard-table thead th").first.get_attribute("aria-sort") == "ascending"
-    page.locator("details summary").first.focus()
+    first = page.locator("#leaderboards table").filter(visible=True).locator("thead th").first
+    assert first.get_attribute("aria-sort") == "ascending"
+    page.locator("#case-list details summary").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator("details").first.evaluate("details => details.open")
+    assert page.locator("#case-list details").first.evaluate("details => details.open")
     page.keyboard.press("Enter")
-    assert not page.locator("details").first.evaluate("details => details.open")
+    assert not page.locator("#case-list details").first.evaluate("details => details.open")
 
 
 def test_filter_excludes_words_after_a_minus_sign(watched: WatchedPage, report: Path) -> None:
@@ -136,26 +149,26 @@ def test_filter_excludes_words_after_a_minus_sign(watched: WatchedPage, report: 
 def test_cases_unfold_one_by_one_and_all_together(watched: WatchedPage, report: Path) -> None:
     page = watched.open(report)
     page.fill("#filter-cases", "rnn adding 128")
-    (case,) = [details for details in page.locator("details").all() if details.is_visible()]
+    (case,) = [details for details in page.locator("#case-list > details").all() if details.is_visible()]
     case.locator("summary").click()
     text = case.inner_text()
     assert "Seed 1 diverged: the loss was not finite at step 300" in text
     assert "rnn:init=orthogonal" in text
     assert case.locator("polyline").count() == 3
     page.get_by_role("button", name="Open all").click()
-    assert page.locator("details[open]").count() == 1
+    assert page.locator("#case-list details[open]").count() == 1
     page.fill("#filter-cases", "")
     page.get_by_role("button", name="Open all").click()
-    assert page.locator("details[open]").count() == 24
+    assert page.locator("#case-list details[open]").count() == 24
     page.get_by_role("button", name="Close all").click()
-    assert page.locator("details[open]").count() == 0
+    assert page.locator("#case-list details[open]").count() == 0
 
 
 def test_print_shows_tables_and_no_controls(watched: WatchedPage, report: Path) -> None:
     page = watched.open(report)
     page.emulate_media(media="print")
     assert not page.locator("#filter-leaderboard").is_visible()
-    assert page.locator("#leaderboard-table").is_visible()
+    assert page.locator("#leaderboards table").first.is_visible()
     printed = page.pdf(format="A4", landscape=True)
     assert printed.startswith(b"%PDF-")
     assert 20_000 < len(printed) < MAX_PDF_BYTES
@@ -165,10 +178,10 @@ def test_page_without_scripts_shows_all_rows_and_no_controls(browser: Browser, r
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
-    assert page.locator("#leaderboard-table tbody").count() == 24
+    assert page.locator("#leaderboards tbody").count() == 24
     assert page.get_by_text("— rnn, seed 1 diverged: the loss was not finite at step 300").is_visible()
     assert not page.locator("#filter-leaderboard").is_visible()
-    assert page.locator("thead button").count() == 0
+    assert page.locator("thead button:not(.about)").count() == 0
     context.close()
 
 
@@ -187,8 +200,10 @@ def test_page_passes_axe(
     assert page.locator("h2, h3").all_text_contents() == sections
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})
-    page.locator("#leaderboard-table thead button").first.click()
-    page.locator("details summary").first.click()
+    page.locator("#leaderboards thead button").first.click()
+    page.locator("#case-list details summary").first.click()
+    page.evaluate("document.querySelectorAll('details.numbers').forEach(details => { details.open = true; })")
+    page.locator(".about").first.click()
     response = Axe().run(page, options=RULES).response
     assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:5]) for each in response["violations"]] == []
     assert len(response["passes"]) > MIN_PASSES
@@ -214,7 +229,7 @@ def test_hostile_strings_run_add_and_load_nothing(watched: WatchedPage, tmp_path
     page = watched.open(hostile := _page_named(HOSTILE, tmp_path))
     for string in HOSTILE:
         page.fill("#filter-leaderboard", string[:8])
-        page.locator("#leaderboard-table thead button").first.click()
+        page.locator("#leaderboards thead button").filter(visible=True).first.click()
         page.get_by_role("button", name="Open all").click()
         page.wait_for_timeout(50)
         assert watched.messages == [], string

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from reports.analysis.groups import Group
+from reports.analysis.noise import is_mostly_noisy, is_noisy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class ChunkCost:
     chunk: int
     """The number of steps in the chunk."""
     cases: int
+    noisy: bool
+    """Whether other work on the machine disturbed at least half of these timings."""
     answer_seconds: float
     """The time until the answer to the last step of the chunk: the median over cases of the median in each case."""
 
@@ -34,17 +37,26 @@ def chunk_costs(groups: Sequence[Group]) -> dict[str, list[ChunkCost]]:
 
     Architectures are in the order of `groups`. Architectures without such timings are left out.
     """
-    seconds: defaultdict[str, defaultdict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    timings: defaultdict[str, defaultdict[tuple[int, int], list[tuple[float, bool]]]]
+    timings = defaultdict(lambda: defaultdict(list))
     for group in groups:
-        for record in group.records:
-            for measurement in record.of("chunk_seconds"):
+        for seed in group.seeds:
+            for measurement in [] if seed.record is None else seed.record.of("chunk_seconds"):
                 if measurement.samples and measurement.at.get("chunk") and "position" in measurement.at:
                     location = measurement.at["position"], measurement.at["chunk"]
-                    seconds[group.arch][location].append(median(measurement.samples))
+                    timing = median(measurement.samples), is_noisy(measurement, seed.calibration_seconds)
+                    timings[group.arch][location].append(timing)
     return {
         arch: [
-            ChunkCost(arch=arch, position=position, chunk=chunk, cases=len(medians), answer_seconds=median(medians))
-            for (position, chunk), medians in sorted(by_location.items())
+            ChunkCost(
+                arch=arch,
+                position=position,
+                chunk=chunk,
+                cases=len(of_cases),
+                noisy=is_mostly_noisy([noisy for _, noisy in of_cases]),
+                answer_seconds=median(seconds for seconds, _ in of_cases),
+            )
+            for (position, chunk), of_cases in sorted(by_location.items())
         ]
-        for arch, by_location in seconds.items()
+        for arch, by_location in timings.items()
     }

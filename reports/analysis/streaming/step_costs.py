@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from reports.analysis.groups import Group, Seed
+from reports.analysis.noise import is_mostly_noisy
 
 StepTiming = Literal["compiled", "interpreted", "called"]
 """How the steps of an architecture were timed.
@@ -36,6 +37,10 @@ class StepCost:
     position: int
     cases: int
     """The number of cases that were streamed to this position."""
+    processes: int
+    """The number of processes that timed steps at this position, over all cases."""
+    noisy: bool
+    """Whether other work on the machine disturbed at least half of these timings."""
     timing: StepTiming
     p50_seconds: float
     p50_lowest_seconds: float
@@ -59,6 +64,11 @@ class StepCost:
         if self.timing != "compiled" or self.call_seconds is None:
             return None
         return self.call_seconds - self.p50_seconds
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a single process timed the step, so that the variation between processes is unknown."""
+        return self.processes < 2
 
 
 def any_compiled(groups: Iterable[Group]) -> bool:
@@ -87,6 +97,7 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
     calls: defaultdict[int, list[float]] = defaultdict(list)
     states: defaultdict[int, list[float]] = defaultdict(list)
     shares: defaultdict[int, list[float]] = defaultdict(list)
+    noise: defaultdict[int, list[bool]] = defaultdict(list)
     for seed in seeds:
         for position, row in (seed.step_quantiles if timing == "compiled" else seed.call_quantiles).items():
             quantiles[position].append(row)
@@ -96,6 +107,8 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
             states[position].extend(sizes)
         for position, share in seed.limit_shares:
             shares[position].append(share)
+        for position, noisy in (seed.step_noise if timing == "compiled" else seed.call_noise).items():
+            noise[position].extend(noisy)
     costs = []
     for position, rows in sorted(quantiles.items()):
         quantiles_of_cases = np.array(rows)
@@ -104,6 +117,8 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
             StepCost(
                 position=position,
                 cases=len(rows),
+                processes=len(noise[position]),
+                noisy=is_mostly_noisy(noise[position]),
                 timing=timing,
                 p50_seconds=p50,
                 p50_lowest_seconds=float(quantiles_of_cases[:, 0].min()),

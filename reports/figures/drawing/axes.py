@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, floor, isfinite, log2, log10
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -53,7 +53,12 @@ def grid(groups: Sequence[Group], *, width: float | None = None, height: float =
 
 
 def banded_grid(
-    groups: Sequence[Group], styles: dict[str, PlotStyle], *, width: float | None = None, height: float = PANEL_HEIGHT
+    groups: Sequence[Group],
+    styles: dict[str, PlotStyle],
+    *,
+    width: float | None = None,
+    height: float = PANEL_HEIGHT,
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[Figure, list[tuple[Band, Panels]]]:
     """Return a figure with the panels of `grid` for each band of architectures, and a legend above each band.
 
@@ -61,12 +66,13 @@ def banded_grid(
         groups: The groups to draw, which determine tasks, lengths and architectures.
         styles: The plot styles of all architectures of the run.
         width, height: As for `grid`.
+        labels: The names of architectures in the legend, if they differ from those of `styles`.
     """
     width, height = _size(groups, width, height)
     figure, bands = banded_figure(styles, archs_of(groups), width=width, height=height)
     panels = [(band, _add_panels(band.figure, groups)) for band in bands]
     for band in bands:
-        legend(band.figure, band.styles)
+        legend(band.figure, {(labels or {}).get(arch, arch): style for arch, style in band.styles.items()})
     return figure, panels
 
 

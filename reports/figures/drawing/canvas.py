@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reports.figures.drawing.paper import COLUMN_LABEL_POINTS, drawn_width, fit_panels, font_settings, is_in_column
 from reports.figures.drawing.scale import DOTS_PER_INCH, current_scale, figure_inches
+from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Figure:
     """The alternative text: one sentence that says what the figure shows and its main result."""
     description: str
     """The plotted numbers as text, which the SVG contains as its `<desc>`."""
+    table: FigureTable | None
+    """The plotted numbers as a table, which the page shows below the figure; None if they are too many."""
     how_to_read: str
     """The caption, which explains how to read the figure."""
     render_file: Callable[[Form, str | None], bytes] = field(repr=False, compare=False)
@@ -248,6 +251,7 @@ def finish_figure(
     alternative: str,
     description: str,
     how_to_read: str,
+    table: FigureTable | None = None,
     headed: bool = True,
     keeps_height: bool = False,
 ) -> Figure:
@@ -260,6 +264,7 @@ def finish_figure(
         alternative: One sentence that says what the figure shows and its main result.
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
+        table: The plotted numbers as a table; None if they are too many.
         headed: Whether files of the figure contain its title and, at the scale of a page, its caption.
         keeps_height: Whether rows of panels keep their height in a column of a paper.
     """
@@ -291,6 +296,7 @@ def finish_figure(
         svg=to_svg(figure, title=title, description=description),
         alternative=alternative,
         description=description,
+        table=table,
         how_to_read=how_to_read,
         render_file=render_file,
         headed=headed,

@@ -39,8 +39,9 @@ LABELS = {
     "accuracy-against-cost": ("time per step at position 16,384, p50 (µs)", "score (share correct)"),
     "training-curves": ("training steps", "validation score (share correct)"),
     "memory-frontier": (
-        "state of one stream at position 16,384",
-        "time per step at position 16,384, p50 (µs)",
+        "state of one stream",
+        "time per step, p50 (µs)",
+        "at position 16,384",
         "memory share",
     ),
 }

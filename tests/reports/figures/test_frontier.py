@@ -49,9 +49,9 @@ def test_alternative_text_names_the_frontier_of_all_three() -> None:
 def test_interpreted_architectures_are_marked_and_explained() -> None:
     figure = figure_of(LARGE, SMALL, MINE)
     assert "mine (interpreted)" in texts(figure.svg)
-    assert "Hollow markers are interpreted steps" in figure.how_to_read
+    assert "Half-filled markers are interpreted steps" in figure.how_to_read
     assert "mine: 89% memory share, 1,000 B of state, 1.00 µs per interpreted step" in figure.description
-    assert "Hollow" not in figure_of(LARGE, SMALL).how_to_read
+    assert "filled" not in figure_of(LARGE, SMALL).how_to_read
 
 
 def test_architectures_that_cannot_be_recommended_are_pale() -> None:

@@ -14,9 +14,9 @@ import reports
 from bench.probes.recording import MAX_FEATURES
 from reports.analysis.groups import group_cases
 from reports.analysis.traces import metric_trace
+from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure
 from reports.figures.model_internals import model_internals_figures
-from reports.figures.overfitting import alternative_trainings
 from reports.figures.traces import SIGN_ALONE, memory_trace_figure
 from reports.format import numbers
 from results import Measurement, Record, Traces

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as MplFigure
 
 import reports
 from reports import FigureOptions
-from reports.figures.drawing import canvas, paper
+from reports.figures.drawing import canvas, paper, scale
 from results import Record, RunFile, Traces
 from tests.reports import inner, synthetic
 
@@ -162,7 +162,7 @@ def test_formats_have_the_same_size_and_equal_bytes(form: canvas.Form, tmp_path:
         assert float(width) == pytest.approx(COLUMN_INCHES * POINTS_PER_INCH)
     if form == "png":
         pixels = image.imread(io.BytesIO(content)).shape[1]
-        assert pixels == pytest.approx(COLUMN_INCHES * canvas.PNG_DOTS_PER_INCH, abs=1)
+        assert pixels == pytest.approx(COLUMN_INCHES * scale.DOTS_PER_INCH["page"], abs=1)
 
 
 def test_width_changes_no_later_figure(tmp_path: Path) -> None:
@@ -190,4 +190,4 @@ def test_figures_with_a_heading_keep_it_except_in_a_column(tmp_path: Path) -> No
         (path,) = reports.write_figures(run, few, tmp_path, {}, options)
         root = ElementTree.fromstring(path.read_bytes())
         texts = ["".join(text.itertext()).strip() for text in root.iter(f"{SVG}text")]
-        assert texts.count("Memory trace") == expected
+        assert texts.count("How well the first input can be read from the memory") == expected

@@ -56,7 +56,7 @@ def test_every_row_of_the_comparison_is_formatted(run: RunFile, records: list[Re
     assert (row.base, row.new, row.effect) == ("1.000", "0.900", pytest.approx(-0.1))
     assert row.verdict == "inconclusive"
     assert row.change.startswith("-0.100 (")
-    assert not written.good
+    assert written.status == "warn"
 
 
 def test_page_shows_the_verdict_first_and_both_runs(run: RunFile, records: list[Record]) -> None:

@@ -96,9 +96,9 @@ def test_page_tells_the_step_the_call_chunks_streams_deadlines_and_memory_in_thi
 def test_interpreted_steps_are_marked_in_every_output() -> None:
     run, records = interpreted.run(), interpreted.records()
     page = Outline(reports.page(run, records))
-    titles = [attributes.get("title") or "" for tag, attributes in page.elements if tag == "abbr"]
-    assert any(title.startswith("Interpreted: called from Python") for title in titles)
-    assert "interpreted p50 at 16,384" in page.text
+    assert "An asterisk marks interpreted steps, which were called from Python instead" in page.text
+    assert "1.00*" in page.text
+    assert "interpreted p50 of seed 0, µs" in page.text
     markdown = reports.as_markdown(run, records)
     assert {line.count("1.00 (interpreted)") for line in markdown.splitlines() if "| mine |" in line} == {3}
     assert not [line for line in markdown.splitlines() if "| gru |" in line and "interpreted" in line]
@@ -124,7 +124,7 @@ def test_interpreted_steps_are_marked_in_every_legend_and_win_no_comparison(draw
     assert callable(draw)
     figure = draw(interpreted.run(), interpreted.records())
     assert "mine (interpreted)" in figure.svg
-    assert "Hollow markers are interpreted steps" in figure.how_to_read
+    assert "Half-filled markers are interpreted steps" in figure.how_to_read
     assert "lowest for mine" not in figure.alternative
     assert "lowest for rnn" in figure.alternative
 
@@ -281,13 +281,20 @@ def test_figures_compare_costs_at_a_shared_position(run: RunFile, records: list[
     assert line is not None and "at position 128" in line.alternative
 
 
-def test_terminal_and_page_judge_growth_by_one_rule() -> None:
-    """A step that gets a fifth cheaper from the first to the last position does not grow, so both say flat."""
+@pytest.mark.parametrize(
+    ("ratio", "brief", "sentence"),
+    [
+        (0.9, r"flat from position 1", "gru is flat from position 1 to 16,384"),
+        (0.6, "growth cannot be told", "gru: it cannot be told whether the step cost grows from position 1 to 16,384"),
+    ],
+)
+def test_terminal_and_page_judge_growth_by_one_rule(ratio: float, brief: str, sentence: str) -> None:
+    """Check that a step which gets a tenth cheaper is flat for both, and that one which gets much cheaper is not."""
     made = []
     for record in synthetic.records():
         if record.case.arch.startswith("gru"):
             measurements = tuple(
-                m.model_copy(update={"samples": tuple(0.8 * s for s in m.samples)})
+                m.model_copy(update={"samples": tuple(ratio * s for s in m.samples)})
                 if m.metric == "step_seconds" and m.at.get("position", 0) >= 4096
                 else m
                 for m in record.measurements
@@ -295,5 +302,5 @@ def test_terminal_and_page_judge_growth_by_one_rule() -> None:
             record = record.model_copy(update={"measurements": measurements})
         made.append(record)
     run = synthetic.run([record.case for record in made])
-    assert re.search(r"gru [\d.]+ µs \(flat from position 1;", sentences(run, made)[0])
-    assert re.search(r"gru is flat from position 1 to 16,384", Outline(reports.page(run, made)).text)
+    assert re.search(rf"gru [\d.]+ µs \({brief};", sentences(run, made)[0])
+    assert re.search(sentence, Outline(reports.page(run, made)).text)

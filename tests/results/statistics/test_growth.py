@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from results import (
+    MAX_MISFIT,
     Block,
     Interval,
     Measurement,
@@ -201,6 +202,36 @@ def test_significant_growth_below_two_per_cent_is_flat() -> None:
 
 def test_strong_noise_is_undecided() -> None:
     assert growth(costs(flat, count=1, noise=1.0, seed=3)).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        lambda position: 50e-6 * (1 + 0.5 / (1 + position / 64)),  # falls by a third
+        lambda position: 50e-6 * (1.5 if position == 1 else 1.0),
+        lambda position: 50e-6 * (1.5 if position == 256 else 1.0),
+        lambda position: 50e-6 * position**-0.05,
+    ],
+)
+def test_cost_far_from_a_constant_is_not_flat(cost: Cost) -> None:
+    result = growth(costs(cost, noise=0.001))
+    assert result.per_doubling.high < fits.MAX_UNCERTAIN_GROWTH
+    assert (result.fits, result.verdict) == (False, "undecided")
+    assert result.misfit > MAX_MISFIT
+
+
+def test_cost_within_a_fifth_of_a_constant_is_flat() -> None:
+    result = growth(costs(lambda position: 50e-6 * (1.18 if position == 1 else 1.0), noise=0.001))
+    assert (result.fits, result.verdict) == (True, "flat")
+    assert result.misfit == pytest.approx(1 - 1 / 1.18, abs=0.005)
+
+
+def test_cost_further_from_its_fit_than_it_grows_is_undecided() -> None:
+    """Check that a cost which jumps up and down is not called growing, although it is higher on average at the end."""
+    jumping = {16: 1.0, 128: 3.0, 1024: 1.0, 8192: 2.0}
+    result = growth(costs(lambda position: 50e-6 * jumping[position], positions=tuple(jumping), noise=0.001))
+    assert result.per_doubling.low > 0 and result.per_doubling.middle > 0.02
+    assert (result.fits, result.verdict) == (False, "undecided")
 
 
 def test_few_curves_with_one_block_have_no_interval() -> None:
