@@ -12,7 +12,7 @@ from reports.analysis.streaming.step_costs import StepCost, StepTiming
 from reports.figures.drawing.axes import WIDTH
 from reports.figures.drawing.canvas import Figure
 from reports.format import numbers
-from reports.text.seed_notes import seed_notes
+from reports.text.sampling import seed_notes
 from reports.text.terms import TERMS
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from reports.text.claims import ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.context import are_untrained, context, protocols
 from reports.text.lengths import DEFINITION, effective_estimate, interval_sentence, length_text
-from reports.text.test_sets import test_set_sentences
+from reports.text.sampling import test_set_sentences
 from results import (
     BUSY_LOAD,
     CLEAR_SHARE,

@@ -10,7 +10,7 @@ import reports
 from reports.analysis.groups import group_cases
 from reports.analysis.leaderboard import leaderboard_of
 from reports.html.case_details import case_details
-from reports.text.seed_notes import seed_notes
+from reports.text.sampling import seed_notes
 from results import Record
 from tests.reports import synthetic
 

@@ -6,7 +6,7 @@ import pytest
 
 import reports
 from reports.analysis.groups import group_cases
-from reports.text.test_sets import test_set_sentences as sentences
+from reports.text.sampling import test_set_sentences as sentences
 from tests.reports import synthetic
 
 
