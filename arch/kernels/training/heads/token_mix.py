@@ -38,7 +38,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import multiply, pack, panels_of
-from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.matvec import floats, keep, memory_of
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
 from arch.kernels.training.chunked import stride_of
 from arch.kernels.training.heads.token_mix_parts import (
@@ -192,13 +192,15 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         np.empty(STEPS_AT_ONCE * narrow, np.float32),
     )
     p, gates = np.empty(STEPS_AT_ONCE * stride, np.float32), np.empty(STEPS_AT_ONCE * apart, np.float32)
+    products, shares = memory_of(p), memory_of(gates)
     for row in range(first, last):
         for begin in range(0, T, STEPS_AT_ONCE):
             steps = min(STEPS_AT_ONCE, T - begin)
             mix_steps(args, row, begin, steps, mixed, changes, tall, narrow)
             multiply_all(args, mixed, tall, steps, packed, p, stride, gates, apart)
             for step in range(steps):
-                write_results(args, row, begin + step, p, step * stride, gates, step * apart, h)
+                write_results(args, row, begin + step, products, step * stride, shares, step * apart, h)
+    keep((p, gates))
 
 
 @kernel(ROWS_SIGNATURE)
@@ -243,9 +245,9 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         np.empty(STEPS_AT_ONCE * narrow, np.float32),
     )
     padded = panels_of(K) * LANES
-    totals = np.zeros(
-        2 * args.N * padded, np.float32
-    )  # the gradients of xi and alpha in whole vectors, head after head
+    by_head = np.zeros(2 * args.N * padded, np.float32)  # gradients of xi and alpha, in whole vectors per head
+    products, shares, d_products = memory_of(p), memory_of(gates), memory_of(dp)
+    d_shares, totals = memory_of(d_gates), memory_of(by_head)
     of_up = MIXES * tall
     extra = of_up + 2 * whole_tiles(R) + whole_tiles(G)
     for row in range(first, last):
@@ -255,11 +257,9 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             multiply_all(args, mixed, tall, steps, packed, p, stride, gates, apart)
             for step in range(steps):
                 of_p, of_gates, at = step * stride, step * apart, (row * T + begin + step) * H
-                copy_gradients(args, at, dp, of_p, d_gates, of_gates + 2 * h)
-                place = of_p + columns[OF_K]
-                back_through_heads(
-                    args, row, begin + step, p, place, gates, of_gates, h, dp, place, d_gates, totals, padded
-                )
+                copy_gradients(args, at, d_products, of_p, d_shares, of_gates + 2 * h)
+                at, given = of_p + columns[OF_K], (products, of_p + columns[OF_K], shares, of_gates, h)
+                back_through_heads(args, row, begin + step, *given, d_products, at, d_shares, totals, padded)
             for unit in range(0, h, LANES):
                 place = (extra + MIXES + 2) * width + unit
                 of_w, of_a = load(sums, place), load(sums, place + width)
@@ -309,6 +309,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             place, at = head * padded + unit, head * K + unit
             add_first(sums, (extra + MIXES) * width + at, K - unit, load(totals, place))
             add_first(sums, (extra + MIXES + 1) * width + at, K - unit, load(totals, args.N * padded + place))
+    keep((p, gates, dp, d_gates, by_head))
 
 
 class TokenMix(torch.autograd.Function):
