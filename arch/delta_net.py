@@ -76,7 +76,7 @@ class DeltaNet(DeltaLayer):
 
     def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         require_steps(x_BTD)
-        q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
+        q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC, _ = self.writes(x_BTD, state)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
             k_BSNK,

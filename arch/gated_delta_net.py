@@ -100,8 +100,10 @@ class GatedDeltaNet(DeltaLayer):
 
     def scan(self, x_BTD: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         require_steps(x_BTD)
-        q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC = self.writes(x_BTD, state)
-        alpha_BSNK = first_of(self.householders, self.decays(x_BTD))  # (2a)
+        q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC, (g_BTH, rate_BTR) = self.writes(
+            x_BTD, state, (self.W_g_HD, self._rate_weight())
+        )
+        alpha_BSNK = first_of(self.householders, self._decays(rate_BTR))  # (2a)
         y_BTNK, memory_BNKV = matrix_memory.scan(
             q_BTNK,
             k_BSNK,
@@ -113,7 +115,6 @@ class GatedDeltaNet(DeltaLayer):
             reads_every=self.householders,
             backend=self.backend,
         )  # (2b)
-        g_BTH = project_one(x_BTD, self.W_g_HD, backend=self.backend)
         if self.decay == "head":
             gated_BTH = gated_norm(y_BTNK, g_BTH, self.gain_K, backend=self.backend)  # (4)
         else:
@@ -123,8 +124,17 @@ class GatedDeltaNet(DeltaLayer):
 
     def decays(self, x_BTD: Tensor) -> Tensor:
         """Return α of equation (1): (B, T, N, 1) of (1a), or (B, T, N, K) of (1b)."""
-        narrow_BTK = x_BTD if self.decay_KD is None else functional.linear(x_BTD, self.decay_KD)
-        rate_BTA = functional.softplus(functional.linear(narrow_BTK, self.decay_AK, self.rate_A))
+        return self._decays(functional.linear(x_BTD, self._rate_weight()))
+
+    def _rate_weight(self) -> Tensor:
+        """Return the weights (R, D) that equation (1) multiplies the input by: w_α of all heads, or W_↓."""
+        return self.decay_AK if self.decay_KD is None else self.decay_KD
+
+    def _decays(self, product_BTR: Tensor) -> Tensor:
+        """Return what `decays` returns, from the product of `_rate_weight` with the input."""
+        by_channel = self.decay_KD is not None
+        p_BTA = functional.linear(product_BTR, self.decay_AK, self.rate_A) if by_channel else product_BTR + self.rate_A
+        rate_BTA = functional.softplus(p_BTA)
         return torch.exp(-self.log_A_N.exp()[:, None] * rate_BTA.unflatten(2, (self.heads, -1)))  # (1a), (1b)
 
     def gates(self, x_BD: Tensor, state: DeltaState) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core import matrix_memory
-from arch.core.backend import Backend, Weight
+from arch.core.backend import Backend, Weight, is_fused
 from arch.core.convolution import convolve
 from arch.core.layer import BlockOptions, ParameterGroup, require_steps
 from arch.core.memory.heads import (
@@ -146,22 +146,22 @@ class Mamba2(HeadLayer):
             c_BTC, inputs_BLC = convolve(
                 c_BTC, inputs_BLC, self.filter_LC, self.b_C, activates=True, backend=self.backend
             )
-        u_BTE, B_BTK, C_BTK = c_BTC.split([E, K, K], -1)  # (2)
-        u_BTNV = u_BTE.unflatten(-1, (N, -1))
-        step_BTN1 = functional.softplus(d_BTN + self.step_N).unsqueeze(-1)  # (3)
-        y_BTNV, S_BNKV = matrix_memory.scan(
-            C_BTK.unsqueeze(2),
-            B_BTK.unsqueeze(2),
-            u_BTNV,
-            state.S_BNKV,
-            decay=self._decay(step_BTN1.squeeze(-1)).unsqueeze(-1),
-            strength=step_BTN1,
-            backend=self.backend,
-        )  # (4)
-        y_BTNV = torch.addcmul(y_BTNV, self.skip_N.unsqueeze(-1), u_BTNV)  # (5)
-        y_BT1E = y_BTNV.flatten(2).unsqueeze(2)
+        y_BTE, S_BNKV = self._scan(c_BTC, d_BTN, state.S_BNKV)
+        y_BT1E = y_BTE.unsqueeze(2)
         n_BTE = gated_norm(y_BT1E, z_BTE, self.gain_E, gates_first=True, backend=self.backend)
         return project_one(n_BTE, self.W_HE, backend=self.backend), Mamba2State(S_BNKV, inputs_BLC)  # (6)
+
+    def _scan(self, c_BTC: Tensor, d_BTN: Tensor, S_BNKV: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y (B, T, E) of equations (3) to (5) and the last memory, for u, B and C side by side."""
+        inputs = (c_BTC, d_BTN, self.rate_N, self.step_N, self.skip_N, S_BNKV)
+        (B, T, C), N, K = c_BTC.shape, self.heads, self.states
+        shapes = ((B, T, C), (B, T, N), (N,), (N,), (N,), (B, N, K, self.channels // N))
+        if not is_fused(self.backend, zip(inputs, shapes, strict=True), T):
+            return recurrence(*inputs)
+        from arch.kernels.training.heads import dual_scan
+
+        y_BTE, last_BNKV = dual_scan.scan(recurrence, *inputs)
+        return y_BTE, last_BNKV
 
     def gates(self, x_BD: Tensor, state: Mamba2State) -> dict[str, Tensor]:
         """Return `decay`, the share of its memory that each head keeps, and 1 - e^-Δ as `strength`, both (B, N).
@@ -170,11 +170,7 @@ class Mamba2(HeadLayer):
         as in `mamba`.
         """
         p_BN = functional.linear(x_BD, self.W_PD[-self.heads :], self.step_N)
-        return {"decay": self._decay(functional.softplus(p_BN)), "strength": p_BN.sigmoid()}
-
-    def _decay(self, step: Tensor) -> Tensor:
-        """Return the decay of equation (4) for Δ, both (..., N)."""
-        return (-step * self.rate_N.exp()).exp()
+        return {"decay": decay(functional.softplus(p_BN), self.rate_N), "strength": p_BN.sigmoid()}
 
     def streaming_spec(self) -> StreamingSpec | None:
         D, H, N, K, E, C = self.inputs, self.width, self.heads, self.states, self.channels, self.convolved
@@ -202,3 +198,35 @@ class Mamba2(HeadLayer):
             shapes=((N, K, E // N), (CONV_STEPS - 1, C) if has_conv else None),
             workspace=(E + C + N) + 2 * N + 2 * E,
         )
+
+
+def recurrence(
+    c_BTC: Tensor, d_BTN: Tensor, rate_N: Tensor, step_N: Tensor, skip_N: Tensor, S_BNKV: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return y (B, T, E) of equations (3) to (5) and the memory after the last step, by plain torch.
+
+    Args:
+        c_BTC: u, B and C of (2).
+        d_BTN: d.
+        rate_N, step_N, skip_N: A, b_d and D.
+        S_BNKV: The memory before the first step.
+    """
+    _, N, K, V = S_BNKV.shape
+    u_BTE, B_BTK, C_BTK = c_BTC.split([N * V, K, K], -1)
+    u_BTNV = u_BTE.unflatten(-1, (N, V))
+    step_BTN1 = functional.softplus(d_BTN + step_N).unsqueeze(-1)  # (3)
+    y_BTNV, last_BNKV = matrix_memory.scan(
+        C_BTK.unsqueeze(2),
+        B_BTK.unsqueeze(2),
+        u_BTNV,
+        S_BNKV,
+        decay=decay(step_BTN1, rate_N.unsqueeze(-1)),
+        strength=step_BTN1,
+        backend="reference",
+    )  # (4)
+    return torch.addcmul(y_BTNV, skip_N.unsqueeze(-1), u_BTNV).flatten(2), last_BNKV  # (5)
+
+
+def decay(step: Tensor, rate: Tensor) -> Tensor:
+    """Return the decay of equation (4) for Δ and A."""
+    return (-step * rate.exp()).exp()

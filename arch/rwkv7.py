@@ -27,6 +27,7 @@ first layer, and has a token shift in the MLP. Both are left out, because a laye
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -34,10 +35,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from arch.core import matrix_memory
-from arch.core.backend import Backend, Weight
+from arch.core.backend import Backend, Weight, is_fused
 from arch.core.convolution import unit
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, group_norm, uniform
+from arch.core.memory.projection import project_one
 from arch.core.streaming_spec import StreamingSpec
 
 SLOWEST_DECAY = math.exp(-0.5)
@@ -62,8 +64,9 @@ class Mixed(NamedTuple):
 
     r: Tensor
     decay: Tensor
-    rate: Tensor
     kappa: Tensor
+    removal: Tensor
+    """-a ⊙ κ, the second factor of what (7) removes."""
     k: Tensor
     v: Tensor
     g: Tensor
@@ -144,36 +147,52 @@ class RWKV7(HeadLayer):
 
     def scan(self, x_BTD: Tensor, state: RWKV7State) -> tuple[Tensor, RWKV7State]:
         require_steps(x_BTD)
-        r, w, a, kappa, k, v, g_BTH = self._mix(x_BTD, state)
+        r, w, kappa, removal, k, v, g_BTH = self._mix(x_BTD, state)
         y_BTNK, memory_BNKV = matrix_memory.scan(
-            r, k, v, state.memory_BNKV, decay=w, correction=(kappa, -a * kappa), backend=self.backend
+            r, k, v, state.memory_BNKV, decay=w, correction=(kappa, removal), backend=self.backend
         )  # (7)
-        bonus_BTN1 = (self.rho_H.view(self.heads, -1) * r * k).sum(3, keepdim=True)
         normed_BTH = group_norm(y_BTNK, self.gain_H, self.offset_H, epsilons=y_BTNK.shape[3], backend=self.backend)
-        h_BTH = normed_BTH + (bonus_BTN1 * v).flatten(2)  # (8)
-        y_BTH = functional.linear(g_BTH * h_BTH, self.W_HH)  # (9)
+        h_BTH = self._finish(normed_BTH, r, k, v, g_BTH)
+        y_BTH = project_one(h_BTH, self.W_HH, backend=self.backend)  # (9)
         return y_BTH, RWKV7State(memory_BNKV, x_BTD[:, -1].clone())
 
     def _mix(self, x_BTD: Tensor, state: RWKV7State) -> Mixed:
         """Return what equations (1) to (6) give for a chunk that follows a state."""
-        linear, split = functional.linear, (self.heads, -1)
-        before_BTD = torch.cat([state.input_BD.unsqueeze(1), x_BTD[:, :-1]], 1)
-        change_BTD = before_BTD - x_BTD
-        x_r, x_w, x_k, x_v, x_a, x_g = (x_BTD + mu_D * change_BTD for mu_D in self.mu_6D)  # (1)
-        r_BTH, k_BTH, v_BTH = linear(x_r, self.W_r_HD), linear(x_k, self.W_k_HD), linear(x_v, self.W_v_HD)  # (2)
-        w_BTH = linear(linear(x_w, self.decay_RD).tanh(), self.decay_HR, self.decay_H)
-        w_BTH = torch.exp(-SLOWEST_DECAY * w_BTH.sigmoid())  # (3)
-        a_BTH = linear(linear(x_a, self.rate_RD), self.rate_HR, self.rate_H).sigmoid()  # (4)
-        g_BTH = linear(linear(x_g, self.gate_GD).sigmoid(), self.gate_HG)  # (5)
-        kappa_BTNK = unit((self.xi_H * k_BTH).unflatten(2, split))  # (6)
-        k_BTH = k_BTH * (1 + self.alpha_H * (a_BTH - 1))  # (6)
-        r, w, a, k, v = (part.unflatten(2, split) for part in (r_BTH, w_BTH, a_BTH, k_BTH, v_BTH))
-        return Mixed(r, w, a, kappa_BTNK, k, v, g_BTH)
+        down = (self.W_r_HD, self.decay_RD, self.W_k_HD, self.W_v_HD, self.rate_RD, self.gate_GD)
+        up = (self.decay_HR, self.rate_HR, self.gate_HG)
+        weights = (self.mu_6D, *down, *up, self.decay_H, self.rate_H, self.xi_H, self.alpha_H)
+        inputs, (B, T, _) = (x_BTD, state.input_BD, *weights), x_BTD.shape
+        D, H, R, G = self.inputs, self.width, len(self.decay_RD), len(self.gate_GD)
+        matrices = ((H, D), (R, D), (H, D), (H, D), (R, D), (G, D), (H, R), (H, R), (H, G))
+        shapes = ((B, T, D), (B, D), (6, D), *matrices, (H,), (H,), (H,), (H,))
+        if not is_fused(self.backend, zip(inputs, shapes, strict=True), T):
+            return Mixed._make(mixed(self.heads, *inputs))
+        from arch.kernels.training.heads import token_mix as kernel
+
+        reference = partial(mixed, self.heads)
+        return Mixed._make(kernel.mix(reference, self.heads, x_BTD, state.input_BD, kernel.Weights._make(weights)))
+
+    def _finish(self, normed_BTH: Tensor, r: Tensor, k: Tensor, v: Tensor, g_BTH: Tensor) -> Tensor:
+        """Return g ⊙ h (B, T, H) of equations (8) and (9) from the normed reads and from r, k̃, v and g."""
+        (B, T, H), N = normed_BTH.shape, self.heads
+        rows = tuple(part.reshape(B * T, H) for part in (normed_BTH, r, k, v, g_BTH))
+        inputs, shapes = (*rows, self.rho_H), (*((B * T, H) for _ in rows), (H,))
+        if not is_fused(self.backend, zip(inputs, shapes, strict=True), T):
+            (h_RH,) = with_bonus(N, *inputs)
+        else:
+            from arch.kernels.training.heads import bonus as kernel
+
+            h_RH = kernel.add_bonus(partial(with_bonus, N), N, *inputs)
+        return h_RH.view(B, T, H)
 
     def gates(self, x_BD: Tensor, state: RWKV7State) -> dict[str, Tensor]:
         """Return w of equation (3) as `decay` and a of equation (4) as `rate`, each (B, H)."""
-        mixed = self._mix(x_BD.unsqueeze(1), state)
-        return {"decay": mixed.decay.flatten(1), "rate": mixed.rate.flatten(1)}
+        change_BD = state.input_BD - x_BD
+        x_w, x_a = (x_BD + self.mu_6D[place] * change_BD for place in (1, 4))  # (1)
+        return {
+            "decay": decay(x_w, self.decay_RD, self.decay_HR, self.decay_H),
+            "rate": rate(x_a, self.rate_RD, self.rate_HR, self.rate_H),
+        }
 
     def project_flops(self) -> int:
         rows = 3 * self.width + len(self.decay_RD) + len(self.rate_RD) + len(self.gate_GD)
@@ -224,6 +243,75 @@ class RWKV7(HeadLayer):
             shapes=((N, K, K), (D,)),
             workspace=7 * H + D + G + 2 * K,
         )
+
+
+def mixed(
+    heads: int,
+    x_BTD: Tensor,
+    before_BD: Tensor,
+    mu_6D: Tensor,
+    W_r_HD: Tensor,
+    decay_RD: Tensor,
+    W_k_HD: Tensor,
+    W_v_HD: Tensor,
+    rate_RD: Tensor,
+    gate_GD: Tensor,
+    decay_HR: Tensor,
+    rate_HR: Tensor,
+    gate_HG: Tensor,
+    decay_H: Tensor,
+    rate_H: Tensor,
+    xi_H: Tensor,
+    alpha_H: Tensor,
+) -> tuple[Tensor, ...]:
+    """Return the fields of `Mixed` by equations (1) to (6) in plain torch.
+
+    Args:
+        heads: Number of heads N.
+        x_BTD: Inputs.
+        before_BD: The input before the first step.
+        mu_6D: μ of r, w, k, v, a and g.
+        W_r_HD, W_k_HD, W_v_HD, decay_RD, rate_RD, gate_GD: W_r, W_k, W_v, W_w↓, W_a↓ and W_g↓.
+        decay_HR, rate_HR, gate_HG: W_w↑, W_a↑ and W_g↑.
+        decay_H, rate_H, xi_H, alpha_H: w_0, a_0, ξ and α.
+    """
+    linear = functional.linear
+    change_BTD = torch.cat([before_BD.unsqueeze(1), x_BTD[:, :-1]], 1) - x_BTD
+    x_r, x_w, x_k, x_v, x_a, x_g = (x_BTD + mu_D * change_BTD for mu_D in mu_6D)  # (1)
+    r_BTH, k_BTH, v_BTH = linear(x_r, W_r_HD), linear(x_k, W_k_HD), linear(x_v, W_v_HD)  # (2)
+    w_BTH, a_BTH = decay(x_w, decay_RD, decay_HR, decay_H), rate(x_a, rate_RD, rate_HR, rate_H)
+    g_BTH = linear(linear(x_g, gate_GD).sigmoid(), gate_HG)  # (5)
+    new_BTH = k_BTH * (1 + alpha_H * (a_BTH - 1))  # (6)
+    r, w, a, key, k, v = (x.unflatten(2, (heads, -1)) for x in (r_BTH, w_BTH, a_BTH, xi_H * k_BTH, new_BTH, v_BTH))
+    kappa = unit(key)  # (6)
+    return r, w, kappa, -a * kappa, k, v, g_BTH
+
+
+def decay(x: Tensor, down_RD: Tensor, up_HR: Tensor, start_H: Tensor) -> Tensor:
+    """Return w (..., H) of equation (3) for x_w (..., D)."""
+    w = functional.linear(functional.linear(x, down_RD).tanh(), up_HR, start_H)
+    return torch.exp(-SLOWEST_DECAY * w.sigmoid())  # (3)
+
+
+def rate(x: Tensor, down_RD: Tensor, up_HR: Tensor, start_H: Tensor) -> Tensor:
+    """Return a (..., H) of equation (4) for x_a (..., D)."""
+    return functional.linear(functional.linear(x, down_RD), up_HR, start_H).sigmoid()  # (4)
+
+
+def with_bonus(
+    heads: int, normed_RH: Tensor, r_RH: Tensor, k_RH: Tensor, v_RH: Tensor, g_RH: Tensor, rho_H: Tensor
+) -> tuple[Tensor]:
+    """Return g ⊙ h (R, H) of equations (8) and (9) in plain torch.
+
+    Args:
+        heads: Number of heads N.
+        normed_RH: The normed reads.
+        r_RH, k_RH, v_RH, g_RH: r, k̃, v and g.
+        rho_H: ρ.
+    """
+    bonus_RN1 = (rho_H * r_RH * k_RH).unflatten(1, (heads, -1)).sum(2, keepdim=True)
+    bonus_RH = (bonus_RN1 * v_RH.unflatten(1, (heads, -1))).flatten(1)
+    return (g_RH * (normed_RH + bonus_RH),)  # (8), (9)
 
 
 def narrow(rank: int, inputs: int, width: int) -> tuple[nn.Parameter, nn.Parameter]:

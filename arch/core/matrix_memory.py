@@ -43,7 +43,8 @@ def scan(
     No argument is changed. The kernel reads tensors in any layout.
 
     Args:
-        q_BQNK: Queries q of the steps that are read. If all heads share them and the keys, (B, Q, 1, K).
+        q_BQNK: Queries q of the steps that are read. If all heads share them and the keys, (B, Q, 1, K): no kernel
+            reads those here, see `arch/mamba2.py`.
         w_BTNK: Keys w of the writes, or (B, T, 1, K).
         v_BTNV: Values v of the writes.
         S_BNKV: Memory before the first step.
@@ -127,10 +128,9 @@ def _shapes(inputs: tuple[Tensor | None, ...], reads_every: int) -> Iterator[tup
     """Yield each tensor of q, w, v, S, decay, r, p and s that is given, with the shape that the kernel needs."""
     w_BTNK, v_BTNV, decay = inputs[1], inputs[2], inputs[4]
     assert w_BTNK is not None and v_BTNV is not None
-    (B, T, N, V), (_, _, key_heads, K) = v_BTNV.shape, w_BTNK.shape
-    key_heads = N if key_heads != 1 else 1
+    (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
     decays = 1 if decay is not None and decay.shape[-1] == 1 else K
-    keys, values = ((B, T // reads_every, key_heads, K), (B, T, key_heads, K)), ((B, T, N, V), (B, N, K, V))
+    keys, values = ((B, T // reads_every, N, K), (B, T, N, K)), ((B, T, N, V), (B, N, K, V))
     shapes = (*keys, *values, (B, T, N, decays), (B, T, N, K), (B, T, N, K), (B, T, N, 1))
     for tensor, shape in zip(inputs, shapes, strict=True):
         if tensor is not None:

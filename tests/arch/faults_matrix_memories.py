@@ -93,10 +93,10 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         matrix_memories_equal_masked_attention,
         {
             "write not scaled by the step size": ("strength=step_BTN1,", ""),
-            "no skip": ("self.skip_N.unsqueeze(-1), u_BTNV", "0 * self.skip_N.unsqueeze(-1), u_BTNV"),
+            "no skip": ("skip_N.unsqueeze(-1), u_BTNV", "0 * skip_N.unsqueeze(-1), u_BTNV"),
             "B and C swapped": ("u_BTE, B_BTK, C_BTK =", "u_BTE, C_BTK, B_BTK ="),
             "norm before the gate": ("gates_first=True", "gates_first=False"),
-            "bias of the step size missing": ("softplus(d_BTN + self.step_N)", "softplus(d_BTN + 0 * self.step_N)"),
+            "bias of the step size missing": ("softplus(d_BTN + step_N)", "softplus(d_BTN + 0 * step_N)"),
         },
         "mamba2",
     ),

@@ -62,7 +62,7 @@ def test_a_strength_of_one_replaces_what_the_memory_holds_for_a_key() -> None:
     with torch.no_grad():
         layer.strength_ND.copy_(1e3 * x_BD[:1].expand_as(layer.strength_ND))
         _, state = layer.step(x_BD[:1], layer.init_state(1)._replace(memory_BNKV=reals(1, 2, 4, 4, seed=4)))
-        _, k_BTNK, v_BTNK, beta, _ = layer.writes(x_BD[:1, None], layer.init_state(1))
+        _, k_BTNK, v_BTNK, beta, *_ = layer.writes(x_BD[:1, None], layer.init_state(1))
     close(beta, torch.ones_like(beta))
     held = torch.einsum("bnkv,bnk->bnv", state.memory_BNKV, k_BTNK[:, 0])
     torch.testing.assert_close(held, v_BTNK[:, 0], rtol=0, atol=1e-4)  # a key has norm 1 up to ε
@@ -187,7 +187,7 @@ def test_transitions_of_rwkv7_cannot_change_a_sign_for_long() -> None:
         for parameter in layer.parameters():
             parameter.mul_(9).add_(3 * torch.randn_like(parameter))  # so that w and a come near their bounds
         mixed = layer._mix(100 * torch.randn(50, 20, 8, dtype=torch.float64), layer.init_state(50))
-    transition = torch.diag_embed(mixed.decay) - (mixed.rate * mixed.kappa).unsqueeze(4) * mixed.kappa.unsqueeze(3)
+    transition = torch.diag_embed(mixed.decay) + mixed.removal.unsqueeze(4) * mixed.kappa.unsqueeze(3)
     eigenvalues = torch.linalg.eigvals(transition)
     assert eigenvalues.imag.abs().max() < 1e-6
     assert -0.46 < eigenvalues.real.min() < -0.3 and eigenvalues.real.max() <= 1 + 1e-9

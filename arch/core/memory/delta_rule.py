@@ -47,6 +47,8 @@ class Writes(NamedTuple):
     beta_BSN1: Tensor
     inputs_BLC: Tensor | None
     """The next inputs of the convolution."""
+    others: tuple[Tensor, ...] = ()
+    """The products of further weights with the inputs, each (B, T, width)."""
 
 
 class DeltaLayer(HeadLayer):
@@ -95,13 +97,19 @@ class DeltaLayer(HeadLayer):
         inputs_BLC = None if self.filter_LC is None else empty_inputs(self, batch, self.channels)
         return DeltaState(self.empty(batch, N, K, K), inputs_BLC)
 
-    def writes(self, x_BTD: Tensor, state: DeltaState) -> Writes:
-        """Return queries, keys, values and strengths of a chunk that follows a state."""
+    def writes(self, x_BTD: Tensor, state: DeltaState, others: tuple[Tensor, ...] = ()) -> Writes:
+        """Return queries, keys, values and strengths of a chunk that follows a state.
+
+        Args:
+            x_BTD: Inputs.
+            state: The state before them.
+            others: Further weights (width, D), whose products with the inputs are returned too: one call of a kernel
+                costs less than several.
+        """
         (B, T, _), H, N, n = x_BTD.shape, self.width, self.heads, self.householders
-        inputs_BLC, parts = None, (Part(self.channels), Part(n * N, "sigmoid"))
-        c_BTC, beta_BTN = project(
-            x_BTD, torch.cat([self.W_CD, self.strength_ND]), None, parts, backend=self.backend
-        )  # (1), (3)
+        inputs_BLC, weights = None, torch.cat([self.W_CD, self.strength_ND, *others])
+        parts = (Part(self.channels), Part(n * N, "sigmoid"), *(Part(len(weight)) for weight in others))
+        c_BTC, beta_BTN, *products = project(x_BTD, weights, None, parts, backend=self.backend)  # (1), (3)
         if self.filter_LC is None:
             c_BTC = activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
         else:
@@ -117,7 +125,8 @@ class DeltaLayer(HeadLayer):
             )  # (1), (2)
         q_BTH, k_BTC, v_BTC = c_BTC.split([H, n * H, n * H], 2)
         k_BSNK, v_BSNK = (part_BTC.reshape(B, T * n, N, H // N) for part_BTC in (k_BTC, v_BTC))
-        return Writes(q_BTH.unflatten(2, (N, -1)), k_BSNK, v_BSNK, self._in_range(beta_BTN), inputs_BLC)
+        q_BTNK, beta_BSN1 = q_BTH.unflatten(2, (N, -1)), self._in_range(beta_BTN)
+        return Writes(q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC, tuple(products))
 
     def strengths(self, x_BTD: Tensor) -> Tensor:
         """Return β (B, S, N, 1) of equation (3)."""

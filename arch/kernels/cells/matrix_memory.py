@@ -96,6 +96,25 @@ def write_corrected(S, at, apart, count, a, a_at, decays, p, p_at, u, w, w_at, v
 
 
 @njit(forceinline=True)
+def write_corrected_and_read(S, at, apart, a, a_at, decays, p, p_at, u, w, w_at, v, q, q_at, K):  # type: ignore[no-untyped-def]
+    """Write as `write_corrected` does, and return what `read` returns for q, in one pass over a block of LANES values.
+
+    Args:
+        S, at, apart, a, a_at, decays, p, p_at, u, w, w_at, v, K: As for `write_corrected`.
+        q, q_at: Array and offset of the query.
+    """
+    even, odd = splat(0.0), splat(0.0)
+    for k in range(K):
+        row = load(S, at + k * apart)
+        if decays > 0:
+            row = row * splat(a[a_at + (k if decays > 1 else 0)])
+        row = fma(splat(w[w_at + k]), v, fma(splat(p[p_at + k]), u, row))  # (2)
+        store(S, at + k * apart, row)
+        even, odd = odd, fma(splat(q[q_at + k]), row, even)
+    return even + odd
+
+
+@njit(forceinline=True)
 def write_rotated(S, at, apart, count, gamma, rotation, w, w_at, v, K):  # type: ignore[no-untyped-def]
     """Set S = γ R⁻¹ S + w vᵀ: equation (2) of `arch/ret_net.py`.
 

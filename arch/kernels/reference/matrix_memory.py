@@ -42,7 +42,7 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
         before_BNKV, after_BNKV, read = memories[t], memories[t + 1], t // args.reads_every
         if (t + 1) % args.reads_every == 0:
             d_y_BNV = args.d_y[rows, read]
-            args.d_q[rows, read] = _per_key_head(args, _product(after_BNKV, d_y_BNV))  # (4)
+            args.d_q[rows, read] = _product(after_BNKV, d_y_BNV)  # (4)
             dS_BNKV = dS_BNKV + _outer(args.q[rows, read], d_y_BNV)
         d_w_BNK = _product(dS_BNKV, args.v[rows, t])  # (5), but for the strength
         args.d_v[rows, t] = _read(dS_BNKV, _key(args, t, rows))
@@ -61,7 +61,7 @@ def backward(args: matrix_memory.Backward, first: int, last: int) -> None:
             args.d_r[rows, t] = _product(before_BNKV, d_u_BNV)
             before_decay_BNKV = before_decay_BNKV + _outer(args.r[rows, t], d_u_BNV)
         strength = 1 if args.s is None else args.s[rows, t]
-        args.d_w[rows, t] = _per_key_head(args, strength * d_w_BNK)  # (5)
+        args.d_w[rows, t] = strength * d_w_BNK  # (5)
         if args.d_s is not None:
             args.d_s[rows, t] = (args.w[rows, t] * d_w_BNK).sum(-1, keepdim=True)  # (9)
         dS_BNKV = before_decay_BNKV  # (8)
@@ -84,11 +84,6 @@ def _key(args: matrix_memory.Forward | matrix_memory.Backward, t: int, rows: sli
 def _correction(args: matrix_memory.Forward | matrix_memory.Backward, t: int, rows: slice) -> Tensor:
     """Return p of one step."""
     return -_key(args, t, rows) if args.p is None else args.p[rows, t]
-
-
-def _per_key_head(args: matrix_memory.Backward, d_BNK: Tensor) -> Tensor:
-    """Return the gradient of queries or keys (B, 1, K) that all heads share, or of those of each head."""
-    return d_BNK.sum(1, keepdim=True) if args.key_heads == 1 else d_BNK
 
 
 def _read(S_BNKV: Tensor, x_BNK: Tensor) -> Tensor:

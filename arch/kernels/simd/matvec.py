@@ -101,13 +101,13 @@ def memory_of(typing: Any, array: types.Array) -> Any:
 
 
 @instruction
-def keep(typing: Any, array: types.Array) -> Any:
-    """Keep an array alive up to here. Numba frees an array after its last use."""
+def keep(typing: Any, arrays: types.Type) -> Any:
+    """Keep an array, or a tuple of arrays, alive up to here. Numba frees an array after its last use."""
 
     def lower(context: Any, builder: ir.IRBuilder, kind: Any, values: list[ir.Value]) -> ir.Value:
         return context.get_dummy_value()
 
-    return types.void(array), lower
+    return types.void(arrays), lower
 
 
 @njit(forceinline=True)

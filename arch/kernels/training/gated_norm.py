@@ -34,8 +34,8 @@ from arch.kernels.runtime.launch import (
     sum_rows,
     without_autocast,
 )
-from arch.kernels.simd.activation import sigmoid, silu, silu_slope
-from arch.kernels.simd.matvec import floats, load_if
+from arch.kernels.simd.activation import sigmoid, silu
+from arch.kernels.simd.matvec import floats, keep, load_if, memory_of
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import EPSILON, add_first
@@ -94,22 +94,31 @@ class Backward(NamedTuple):
 
 
 @njit(forceinline=True)
-def _normed(y, g, at, count, gates_first):  # type: ignore[no-untyped-def]
-    """Return LANES numbers that the norm reads."""
-    numbers = load_first(y, at, count)
-    return silu(load_first(g, at, count)) * numbers if gates_first else numbers
+def _gate_head(y, g, at, V, numbers, shares):  # type: ignore[no-untyped-def]
+    """Write silu(g) ⊙ y of one head to `numbers`, and σ(g) to `shares`. Zeros follow, up to a whole vector."""
+    for v in range(0, V, LANES):
+        gate = load_first(g, at + v, V - v)
+        share = sigmoid(gate)
+        store(shares, v, share)
+        store(numbers, v, gate * share * load_first(y, at + v, V - v))
 
 
 @njit(forceinline=True)
-def _moments(y, g, at, V, gates_first, is_centred, epsilons):  # type: ignore[no-untyped-def]
+def _normed(y, at, numbers, v, V, gates_first):  # type: ignore[no-untyped-def]
+    """Return LANES numbers that the norm reads, zeros after the last one: y, or what `_gate_head` wrote."""
+    return load(numbers, v) if gates_first else load_first(y, at + v, V - v)
+
+
+@njit(forceinline=True)
+def _moments(y, at, numbers, V, gates_first, is_centred, epsilons):  # type: ignore[no-untyped-def]
     """Return μ and ρ of (1) for the V numbers from offset `at` on."""
     total, squares, mean, per_number = splat(0.0), splat(0.0), np.float32(0), np.float32(1) / np.float32(V)
     if is_centred:
         for v in range(0, V, LANES):
-            total += _normed(y, g, at + v, V - v, gates_first)
+            total += _normed(y, at, numbers, v, V, gates_first)
         mean = lane_sum(total) * per_number
     for v in range(0, V, LANES):
-        apart = first_or(_normed(y, g, at + v, V - v, gates_first) - splat(mean), V - v, splat(0.0))
+        apart = first_or(_normed(y, at, numbers, v, V, gates_first) - splat(mean), V - v, splat(0.0))
         squares = fma(apart, apart, squares)
     return mean, np.float32(1) / np.float32(math.sqrt(lane_sum(squares) * per_number + EPSILON * np.float32(epsilons)))
 
@@ -121,19 +130,24 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     C, V, gates_first, is_centred = args.C, args.V, args.gates_first != 0, args.offset != 0
     gates_last = args.g != 0 and not gates_first
     y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
-    result = floats(args.result)
+    result, padded = floats(args.result), (V + LANES - 1) // LANES * LANES
+    held = (np.empty(padded, np.float32), np.empty(padded, np.float32))
+    numbers, shares = memory_of(held[0]), memory_of(held[1])
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
-            mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
+            if gates_first:
+                _gate_head(y, g, at, V, numbers, shares)
+            mean, scale = _moments(y, at, numbers, V, gates_first, is_centred, args.epsilons)
             for v in range(0, V, LANES):
                 count = V - v
-                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
+                z = (_normed(y, at, numbers, v, V, gates_first) - splat(mean)) * splat(scale)
                 n = fma(z, load_first(gain, own + v, count), load_if(is_centred, offset, head + v, count))
                 if gates_last:
                     gate = load_first(g, at + v, count)
                     n = n * (sigmoid(gate) if args.is_sigmoid != 0 else silu(gate))
                 store_first(result, at + v, count, n)  # (1)
+    keep(held)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -146,16 +160,25 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_result, d_y, d_g, sums = floats(args.d_result), floats(args.d_y), floats(args.d_g), floats(args.sums)
     per_number, padded = np.float32(1) / np.float32(V), (V + LANES - 1) // LANES * LANES
     of_offset = C // V * padded
-    totals = np.zeros(2 * of_offset, np.float32)  # `sums` in whole vectors, which can be read as soon as written
-    z_here, dz_here = np.empty(padded, np.float32), np.empty(padded, np.float32)
+    held = (
+        np.zeros(2 * of_offset, np.float32),
+        np.empty(padded, np.float32),
+        np.empty(padded, np.float32),
+        np.empty(padded, np.float32),
+        np.empty(padded, np.float32),
+    )
+    totals = memory_of(held[0])  # `sums` in whole vectors, which can be read as soon as written
+    numbers, shares, z_here, dz_here = memory_of(held[1]), memory_of(held[2]), memory_of(held[3]), memory_of(held[4])
     for row in range(first, last):
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
-            mean, scale = _moments(y, g, at, V, gates_first, is_centred, args.epsilons)
+            if gates_first:
+                _gate_head(y, g, at, V, numbers, shares)
+            mean, scale = _moments(y, at, numbers, V, gates_first, is_centred, args.epsilons)
             total, product = splat(0.0), splat(0.0)
             for v in range(0, V, LANES):
                 count, gains = V - v, load_first(gain, own + v, V - v)
-                z = (_normed(y, g, at + v, count, gates_first) - splat(mean)) * splat(scale)
+                z = (_normed(y, at, numbers, v, V, gates_first) - splat(mean)) * splat(scale)
                 dn = load_first(d_result, at + v, count)
                 if gates_last:
                     gate = load_first(g, at + v, count)
@@ -181,15 +204,17 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 count = V - v
                 dx = splat(scale) * (load(dz_here, v) - of_mean - along * load(z_here, v))  # (3)
                 if gates_first:
-                    gate, numbers = load_first(g, at + v, count), load_first(y, at + v, count)
-                    store_first(d_g, at + v, count, dx * numbers * silu_slope(gate))  # (4)
-                    dx = dx * silu(gate)
+                    gate, share, value = load_first(g, at + v, count), load(shares, v), load_first(y, at + v, count)
+                    slope = fma(gate * share, splat(1.0) - share, share)
+                    store_first(d_g, at + v, count, dx * value * slope)  # (4)
+                    dx = dx * gate * share
                 store_first(d_y, at + v, count, dx)
     for head in range(0, C, V):
         for v in range(0, V, LANES):
             place = head // V * padded + v
             add_first(sums, head + v, V - v, load(totals, place))
             add_first(sums, C + head + v, V - v, load(totals, of_offset + place))
+    keep(held)
 
 
 class Form(NamedTuple):

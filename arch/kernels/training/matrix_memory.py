@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arch.kernels.cells.matrix_memory import read, write, write_and_read, write_corrected
+from arch.kernels.cells.matrix_memory import read, write, write_and_read, write_corrected, write_corrected_and_read
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     Reference,
@@ -46,7 +46,6 @@ from arch.kernels.training.heads.memory_step import (
     decay_of,
     step_back,
     whole_vectors,
-    write_or_add,
     write_step,
     written_values,
 )
@@ -65,7 +64,6 @@ class Sizes(NamedTuple):
         scales: Whether the writes have strengths.
         reads_every: Number of steps per read.
         segment: Number of steps from one checkpoint to the next.
-        key_heads: N, or 1 if all heads share q and w.
     """
 
     T: int
@@ -78,15 +76,13 @@ class Sizes(NamedTuple):
     scales: bool
     reads_every: int
     segment: int
-    key_heads: int
 
 
 class Forward(NamedTuple):
     """Arguments of `forward_rows`.
 
     Args:
-        q, w, v: Queries (B, Q, N, K), keys (B, T, N, K) and values (B, T, N, V). If all heads share q and w, these are
-            (B, Q, 1, K) and (B, T, 1, K).
+        q, w, v: Queries (B, Q, N, K), keys (B, T, N, K) and values (B, T, N, V).
         S_0: Memory before the first step, (B, N, K, V).
         a: Decay (B, T, N, K) or (B, T, N, 1), or None.
         r, p: Vectors of the correction (B, T, N, K), or None. p is None if it is -s w.
@@ -95,7 +91,7 @@ class Forward(NamedTuple):
         S_T: Memory after the last step, (B, N, K, V), written.
         u: What the correction read (B, T, N, V), written, or None if there is no correction.
         checkpoints: Memory before every `segment`-th step (B, N, C, K, V), written, or None if no gradient is needed.
-        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment: See `Sizes`.
     """
 
     q: Tensor
@@ -120,7 +116,6 @@ class Forward(NamedTuple):
     scales: bool
     reads_every: int
     segment: int
-    key_heads: int
 
 
 class Backward(NamedTuple):
@@ -131,7 +126,7 @@ class Backward(NamedTuple):
         d_y, d_S: Gradients of the reads and of the last memory.
         d_q, d_w, d_v, d_S_0, d_a, d_r, d_p, d_s: Gradients of the inputs, written. None for an input that is None, and
             for a decay that does not learn.
-        T, B, N, K, V, decays, corrects, scales, reads_every, segment, key_heads: See `Sizes`.
+        T, B, N, K, V, decays, corrects, scales, reads_every, segment: See `Sizes`.
     """
 
     q: Tensor
@@ -163,7 +158,6 @@ class Backward(NamedTuple):
     scales: bool
     reads_every: int
     segment: int
-    key_heads: int
 
 
 @kernel(ROWS_SIGNATURE)
@@ -174,7 +168,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
-    key_heads, strengths, room = args.key_heads, floats(args.s), np.empty(K * LANES, np.float32)
+    strengths, room = floats(args.s), np.empty(K * LANES, np.float32)
     block = memory_of(room)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
@@ -192,20 +186,19 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
                 strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
-                of_w = keys if key_heads > 1 else (row * T + t) * K
-                of_q = (read_at * N + n if key_heads > 1 else read_at) * K
+                of_q = (read_at * N + n) * K
                 seen, result, is_read = splat(0.0), splat(0.0), skipped == reads_every
                 if args.corrects != 0:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
                 if args.p != 0:
-                    write_corrected(
-                        block, 0, LANES, LANES, a, a_at, decays, p, keys, seen, w, of_w, strength * values, K
-                    )  # (2)
+                    corrected = (p, keys, seen, w, keys, strength * values)
                     if is_read:
-                        result = read(block, 0, LANES, LANES, q, of_q, K)  # (3)
+                        result = write_corrected_and_read(block, 0, LANES, a, a_at, decays, *corrected, q, of_q, K)
+                    else:
+                        write_corrected(block, 0, LANES, LANES, a, a_at, decays, *corrected, K)  # (2)
                 elif is_read:
-                    vectors = (w, of_w, strength * (values - seen), q, of_q, K)
+                    vectors = (w, keys, strength * (values - seen), q, of_q, K)
                     if decays == 0:
                         result = write_and_read(block, 0, LANES, a, a_at, 0, *vectors)  # (2), (3)
                     elif decays == 1:
@@ -213,7 +206,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     else:
                         result = write_and_read(block, 0, LANES, a, a_at, 2, *vectors)
                 else:
-                    write(block, 0, LANES, LANES, a, a_at, decays, w, of_w, strength * (values - seen), K)  # (2)
+                    write(block, 0, LANES, LANES, a, a_at, decays, w, keys, strength * (values - seen), K)  # (2)
                 if is_read:
                     store_first(y, (read_at * N + n) * V + value, count, result)
                     read_at, skipped = read_at + 1, 0
@@ -233,14 +226,19 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_a, d_r, d_p, d_s = floats(args.d_a), floats(args.d_r), floats(args.d_p), floats(args.d_s)
     strengths, scales = floats(args.s), args.scales != 0
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
-    replaces, shared, wants_a = corrects and not has_p, args.key_heads == 1 and N > 1, args.d_a != 0
+    replaces, wants_a = corrects and not has_p, args.d_a != 0
     C, padded = (T + segment - 1) // segment, whole_vectors(K)
     area = V * padded
     slack = LANES * padded  # `transpose` writes whole blocks
-    S = np.empty((segment + 1) * area + slack, np.float32)  # the memory before and after each step of a segment
-    dS = np.empty(area + slack, np.float32)
-    key, d_u = np.empty(padded, np.float32), np.empty(V + LANES, np.float32)
-    written = np.empty(V + LANES, np.float32)
+    held = (
+        np.empty((segment + 1) * area + slack, np.float32),
+        np.empty(area + slack, np.float32),
+        np.empty(padded, np.float32),
+        np.empty(V + LANES, np.float32),
+        np.empty(V + LANES, np.float32),
+    )
+    S, dS = memory_of(held[0]), memory_of(held[1])  # S: the memory before and after each step of a segment
+    key, d_u, written = memory_of(held[2]), memory_of(held[3]), memory_of(held[4])
     for head in range(first * N, last * N):
         row, n = head // N, head % N
         transpose(d_S, head * K * V, K, V, dS, 0, padded)
@@ -249,10 +247,9 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                w_at = (row * T + t if shared else step) * K
                 strength = splat(strengths[step]) if scales else splat(1.0)
                 written_values(v, u, step * V, V, replaces, strength, written)
-                vectors = (a, step * decays, decays, w, w_at, written, p, step * K, has_p, u, step * V)
+                vectors = (a, step * decays, decays, w, step * K, written, p, step * K, has_p, u, step * V)
                 write_step(S, here, here + area, *vectors, K, V, padded)
             for t in range(end - 1, begin - 1, -1):
                 step, here = (row * T + t) * N + n, (t - begin) * area
@@ -260,7 +257,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 written_values(v, u, step * V, V, replaces, strength, written)
                 is_read, read_step = (t + 1) % reads_every == 0, row * (T // reads_every) + t // reads_every
                 at, of_a = read_step * N + n, splat(0.0)
-                q_at, w_at = (read_step if shared else at) * K, (row * T + t if shared else step) * K
+                q_at, w_at = at * K, step * K
                 for k in range(0, K, LANES):
                     count, later = K - k, splat(1.0)
                     if t < T - 1 and not corrects:
@@ -272,8 +269,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     else:
                         dq, dw, dp, da = step_back(*given, True, False) if has_p else step_back(*given, False, False)
                     if is_read:
-                        write_or_add(d_q, q_at + k, count, dq, shared and n > 0)
-                    write_or_add(d_w, w_at + k, count, dw, shared and n > 0)
+                        store_first(d_q, q_at + k, count, dq)
+                    store_first(d_w, w_at + k, count, dw)
                     if wants_a and decays > 1:
                         store_first(d_a, step * K + k, count, da)
                     if has_p:
@@ -316,6 +313,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 kept_share = a[(row * T * N + n) * decays + (k if decays > 1 else 0)]
             for value in range(V):
                 d_S_0[(head * K + k) * V + value] = kept_share * dS[value * padded + k]  # (8) of the first step
+    keep(held)
 
 
 class Scan(torch.autograd.Function):
@@ -384,16 +382,13 @@ def scan(reference: Reference, reads_every: int, *inputs: Tensor | None) -> tupl
             derivatives.
         reads_every: Number of steps per read.
         inputs: q (B, Q, N, K), w (B, T, N, K), v (B, T, N, V), S (B, N, K, V), a (B, T, N, K) or (B, T, N, 1) or None,
-            r (B, T, N, K) or None, p like r, or None if it is -s w, and s (B, T, N, 1) or None. Shared q and w are
-            (B, Q, 1, K) and (B, T, 1, K).
+            r (B, T, N, K) or None, p like r, or None if it is -s w, and s (B, T, N, 1) or None.
     """
     present = [tensor.contiguous() for tensor in inputs if tensor is not None]
     _, w_BTNK, v_BTNV, _, a_BTNK, r_BTNK, _, s_BTN1 = inputs
     assert w_BTNK is not None and v_BTNV is not None
     (B, T, N, V), K = v_BTNV.shape, w_BTNK.shape[-1]
     decays, segment = 0 if a_BTNK is None else a_BTNK.shape[-1], max(MIN_SEGMENT, math.isqrt(T))
-    sizes = Sizes(
-        T, B, N, K, V, decays, r_BTNK is not None, s_BTN1 is not None, reads_every, segment, key_heads=w_BTNK.shape[2]
-    )
+    sizes = Sizes(T, B, N, K, V, decays, r_BTNK is not None, s_BTN1 is not None, reads_every, segment)
     outputs: tuple[Tensor, ...] = Scan.apply(reference, sizes, needs_gradients(*present), *present)  # type: ignore[no-untyped-call]
     return outputs

@@ -161,7 +161,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     args = arguments_at(record, Forward)
     T, C, K, n, scales = args.T, args.C, args.K, floats(args.n), floats(args.scales)
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
-    heads, activates = args.unit_channels // K, args.activates != 0
+    heads, activates, padded = args.unit_channels // K, args.activates != 0, (K + LANES - 1) // LANES * LANES
+    apart = np.empty(heads * padded, np.float32)  # a read of n must not wait for the write of the head before it
     for row in range(first, last):
         for begin in range(0, T, STEPS_AT_ONCE):
             end = min(T, begin + STEPS_AT_ONCE)
@@ -181,17 +182,19 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     store_first(n, step, count, silu(c) if activates else c)  # (2)
                     oldest, older, latest = older, latest, now
             for t in range(begin, end if heads > 0 else begin):
+                start, of_scales = (row * args.row_stride + t * args.step_stride) * C, (row * T + t) * heads
                 for head in range(heads):
-                    start = (row * args.row_stride + t * args.step_stride) * C + head * K
                     squares = splat(0.0)
                     for channel in range(0, K, LANES):
-                        s = load_first(n, start + channel, K - channel)
+                        s = load_first(n, start + head * K + channel, K - channel)
+                        store(apart, head * padded + channel, s)
                         squares = fma(s, s, squares)
-                    scale = scale_to_unit(squares)
-                    scales[(row * T + t) * heads + head] = scale
+                    scales[of_scales + head] = scale_to_unit(squares)
+                for head in range(heads):
+                    scale = splat(scales[of_scales + head])
                     for channel in range(0, K, LANES):
-                        at, count = start + channel, K - channel
-                        store_first(n, at, count, splat(scale) * load_first(n, at, count))  # (3)
+                        s = load(apart, head * padded + channel)
+                        store_first(n, start + head * K + channel, K - channel, scale * s)  # (3)
 
 
 @kernel(ROWS_SIGNATURE)

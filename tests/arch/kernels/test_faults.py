@@ -91,6 +91,17 @@ FAULTS = [
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
     Fault("training.gated_norm", "(share * (splat(1.0) - share))", "share", "sigmoid gate"),
+    Fault("training.heads.token_mix", "(dx - through_last))  # (6)", "dx)  # (6)", "rwkv7"),
+    Fault(
+        "training.heads.token_mix_parts",
+        "of_alpha * of_k * of_new - kappa * of_q",
+        "of_alpha * of_k * of_new",
+        "rwkv7",
+        ("training.heads.token_mix",),
+    ),
+    Fault("training.heads.bonus", "weight * of_k", "weight * of_r", "rwkv7"),
+    Fault("training.heads.dual_scan", "a * dS_k)  # (8)", "dS_k)  # (8)", "mamba2"),
+    Fault("training.heads.dual_parts", "fma(a_2, h, x_2", "fma(a_2, h, x_1", "mamba2", ("training.heads.dual_scan",)),
     Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
     Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]
@@ -185,6 +196,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
         elif fault.spec == "stabilised gates":
             test_stabilised_gates.test_gates_and_gradients_equal_the_equations((9, 40, 2))
+        elif fault.spec in test_matrix_memory.LAYERS:
+            test_matrix_memory.test_gradients_of_layers_equal_the_equations(fault.spec)
         elif fault.spec == "sigmoid gate":
             test_matrix_memory.test_norms_of_heads_equal_the_equations((2, 5, 3, 17), "group", "sigmoid")
         elif fault.spec == "rotating projection":

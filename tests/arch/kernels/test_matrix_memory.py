@@ -32,14 +32,12 @@ FORMS = [
     "key corrected",
     "none replaced",
     "key replaced",
-    "head shared",
-    "key shared corrected",
     "none scaled",
     "key corrected scaled",
     "head replaced scaled",
-    "head shared scaled",
+    "head scaled",
 ]
-"""Which numbers decay equally, whether all heads share queries and keys, and whether there is a correction.
+"""Which numbers decay equally, and whether there is a correction.
 
 A correction that replaces has p = -s w. Writes that are scaled have strengths s."""
 SIZES = [(1, 1, 1, 1, 1), (2, 7, 1, 3, 17), (3, 20, 2, 16, 16), (2, 70, 2, 5, 33), (1, 9, 3, 33, 7)]
@@ -85,12 +83,12 @@ def drawn(form: str, sizes: tuple[int, int, int, int, int], reads_every: int = 1
     """Return random inputs in float32. Decays lie in [0, 1], and corrections shrink what they read."""
     (B, T, N, K, V), generator = sizes, torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
-    decay, corrects, key_heads = form.split()[0], "corrected" in form, 1 if "shared" in form else N
+    decay, corrects = form.split()[0], "corrected" in form
     has_r = corrects or "replaced" in form
     key_BTNK = torch.nn.functional.normalize(draw(B, T, N, K), dim=-1)
     return Inputs(
-        draw(B, T // reads_every, key_heads, K),
-        key_BTNK[:, :, :key_heads].clone(),
+        draw(B, T // reads_every, N, K),
+        key_BTNK.clone(),
         draw(B, T, N, V),
         draw(B, N, K, V),
         None if decay == "none" else draw(B, T, N, 1 if decay == "head" else K).sigmoid(),
@@ -180,9 +178,7 @@ def test_a_kernel_that_cannot_run_says_why() -> None:
 def test_kernels_write_what_their_plain_versions_write(form: str, share: tuple[int, int]) -> None:
     q, w, v, S, a, r, p, s = drawn(form, (3, 20, 2, 5, 19), reads_every=2)
     decays, corrects = 0 if a is None else a.shape[-1], r is not None
-    sizes = kernel.Sizes(
-        20, 3, 2, 5, 19, decays, corrects, s is not None, reads_every=2, segment=8, key_heads=w.shape[2]
-    )
+    sizes = kernel.Sizes(20, 3, 2, 5, 19, decays, corrects, s is not None, reads_every=2, segment=8)
     generator = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
     y, last, checkpoints = draw(3, 10, 2, 19), draw(3, 2, 5, 19), draw(3, 2, 3, 5, 19)

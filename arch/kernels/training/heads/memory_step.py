@@ -9,7 +9,7 @@ from __future__ import annotations
 from numba import njit
 
 from arch.kernels.simd.matvec import load_if
-from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store
 
 
 @njit(forceinline=True)
@@ -32,12 +32,6 @@ def written_values(v, u, at, V, replaces, strength, written):  # type: ignore[no
     for value in range(0, V, LANES):
         numbers, count = load_first(v, at + value, V - value), V - value
         store(written, value, strength * (numbers - load_if(replaces, u, at + value, count)))
-
-
-@njit(forceinline=True)
-def write_or_add(result, at, count, value, adds):  # type: ignore[no-untyped-def]
-    """Write the first `count` lanes of `value`, or add them if `adds` is true."""
-    store_first(result, at, count, value + load_first(result, at, count) if adds else value)
 
 
 @njit(forceinline=True)
