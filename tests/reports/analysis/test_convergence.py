@@ -186,7 +186,7 @@ def test_page_and_terminal_mark_what_was_still_learning() -> None:
         html = reports.page(run, records)
         assert ('<span class="mark">still learning</span>' in html) == marked
         assert ("(2 still learning)" in html) == marked
-        assert html.count('<td class="word">still learning</td>') == 2 * marked
+        assert html.count('<td class="word wrap">still learning</td>') == 2 * marked
         console = Console(file=io.StringIO(), width=200)
         reports.render_terminal(run, records, console=console)
         assert isinstance(console.file, io.StringIO)
