@@ -45,6 +45,7 @@ def test_every_example_is_tested_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ARCHS, *TASKS, "session"} | elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHS)
 def test_architecture_passes_every_check_in_every_variant(name: str) -> None:
     load([plugin(name)])

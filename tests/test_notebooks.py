@@ -149,6 +149,7 @@ def test_quick_version_of_the_lstm_runs() -> None:
     assert (output - names["recorded"]["output"]).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_quick_version_of_the_stream_runs(carousel: Carousel, inline: Inline) -> None:
     names = run_code(
         code_cells(WRITER.read_notebook("which_memory_for_my_stream")), SMALL["which_memory_for_my_stream"]

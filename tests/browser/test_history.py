@@ -13,6 +13,8 @@ from tests.browser.conftest import WatchedPage
 from tests.browser.test_page import RULES
 from tests.results.planted import case_of, run_of
 
+pytestmark = pytest.mark.slow
+
 RUNS = 12
 
 

@@ -15,6 +15,8 @@ from tests.browser.conftest import WatchedPage
 from tests.browser.test_page import RULES, column, status_of
 from tests.reports import inner, synthetic
 
+pytestmark = pytest.mark.slow
+
 SCREENS = [(1300, 800), (400, 850)]
 NARROW = 400
 LONG = {"gru": "a_gru_with_a_long_name:block=residual,conv=4,expansion=2", "transformer": "min_gru"}

@@ -20,6 +20,8 @@ from tests.browser.test_page import RULES
 from tests.reports import planted, synthetic
 from tests.reports.html.test_render import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 STATES = {"": None, "64": 64, "640B": 640, "641 b": 641, "1.25 KiB": 1280, "2kb": 2000, "1 GiB": 2**30}
 STEPS = {"": None, "900 ns": 9e-7, "2.3us": 2.3e-6, "2.40 µs": 2.4e-6, "5 μs": 5e-6, "0.02ms": 2e-5, "1s": 1.0}
 PARAMETERS = {"": None, "19999": 19_999, "20,000": 20_000}

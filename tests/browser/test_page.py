@@ -15,6 +15,8 @@ from tests.browser.conftest import WatchedPage
 from tests.reports import second_run, synthetic
 from tests.reports.html.test_render import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 MIN_PASSES = 20
 """The page must pass more axe rules than this number. An empty page passes fewer."""

@@ -74,12 +74,14 @@ def expect_equations(found: dict[str, Any], reason: str) -> None:
     assert found["error"] == f"backend=fused cannot run here: {reason}; use backend=auto"
 
 
+@pytest.mark.slow
 def test_the_equations_run_if_the_compiler_is_switched_off() -> None:
     expect_equations(
         run(EQUATIONS.replace("{before}", ""), NUMBA_DISABLE_JIT="1"), "NUMBA_DISABLE_JIT switches the compiler off"
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "error", "message"),
     [
@@ -95,6 +97,7 @@ def test_the_equations_run_if_numba_cannot_be_imported(tmp_path: Path, package: 
     )
 
 
+@pytest.mark.slow
 def test_the_equations_run_if_a_kernel_cannot_be_compiled() -> None:
     before = "import sys\nsys.modules['arch.kernels.simd.matvec'] = None"
     found = run(EQUATIONS.replace("{before}", before))

@@ -347,6 +347,7 @@ def test_denormals_are_flushed_with_the_thread() -> None:
     assert (kept == 2000).all() and (flushed == 0).all()
 
 
+@pytest.mark.slow
 def test_numba_is_imported_with_the_first_kernel_only() -> None:
     script = """
 import sys, torch, arch

@@ -139,6 +139,7 @@ def test_closed_streams_do_not_change_the_code(monkeypatch: pytest.MonkeyPatch, 
         assert code_of(patched, *words) == usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "redirection", "code"),
     [
@@ -218,6 +219,7 @@ def test_message_of_a_mistake_is_one_printable_line(carousel: Carousel, message:
     assert ended.err.count("\n") == 1 and "\x1b" not in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -207,6 +207,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp932"])
 def test_characters_that_an_encoding_lacks_are_replaced(
     monkeypatch: pytest.MonkeyPatch, carousel: Carousel, encoding: str

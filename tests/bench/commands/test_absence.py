@@ -51,6 +51,7 @@ WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["base", "new"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_case_without_a_usable_record_fails_the_check_in_every_output(

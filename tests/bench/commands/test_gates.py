@@ -19,6 +19,7 @@ __all__ = ["carousel", "inline"]
 GATED = TINY.replace("width = 4", 'width = 4\nmeasure = ["accuracy", "gates"]')
 
 
+@pytest.mark.slow
 def test_gates_command_plots_one_case(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
     write_plan(tmp_path, GATED + CLAIM)
     ended = carousel("run", "tiny.toml", "-q")
@@ -73,6 +74,7 @@ def test_gates_command_reports_unusable_arguments_in_one_line(
     assert message in ended.err and len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_gates_command_draws_the_chosen_view_for_a_slide(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
     write_plan(tmp_path, GATED)
     carousel("run", "tiny.toml", "-q")
@@ -97,6 +99,7 @@ def test_default_case_without_traces_says_what_to_run(carousel: Carousel, inline
     assert len(listed) == 4 and all(line.endswith(": learning curve") for line in listed)
 
 
+@pytest.mark.slow
 def test_command_that_is_suggested_makes_traces(carousel: Carousel, inline: Inline) -> None:
     words = shlex.split(TRACED)[1:]
     assert carousel(*words, "--set", "steps=2", "--params", "500", "-q").code == 0

@@ -112,6 +112,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluste
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
@@ -163,6 +164,7 @@ def test_an_unsuitable_cluster_is_a_one_line_error_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:1"])
 def test_a_client_that_never_connected_is_silent(address: str) -> None:
     """Run another process, because dask reports the error when the process ends and deletes the client."""

@@ -128,6 +128,7 @@ def test_each_failure_has_its_status_and_reason(executed: Executed, kind: str, s
     assert "\n" not in failure.reason
 
 
+@pytest.mark.slow
 def test_a_process_with_too_much_memory_is_ended_and_a_job_whose_process_died_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)

@@ -52,6 +52,7 @@ def is_alive(worker: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_ctrl_c_names_the_running_jobs_and_no_process_remains(tmp_path: Path) -> None:
     plan, store = write_plan(tmp_path, ENDLESS), tmp_path / "runs"
     command = [sys.executable, "-m", "bench", "run", str(plan), "--store", str(store), "--workers", "1"]

@@ -295,6 +295,7 @@ def test_a_stored_command_contains_no_folders_of_plugins() -> None:
     assert command_line(words) == "carousel run --plugin mine.py --plugin=other.py plan.toml"
 
 
+@pytest.mark.slow
 def test_commands_that_read_results_import_no_plugin(tmp_path: Path) -> None:
     install_package(tmp_path, "carousel.archs", {"marker": f"open({str(tmp_path / 'imported')!r}, 'w').close()\n"})
     readers = [["show"], ["report"], ["gates"], ["compare", "latest"], ["history"], ["list", "runs"], ["list", "plans"]]

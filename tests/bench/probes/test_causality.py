@@ -156,6 +156,7 @@ CORRECT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["first_last", "adding"])
 @pytest.mark.parametrize("text", CORRECT.values(), ids=CORRECT)
 def test_a_correct_plugin_gets_a_score(tmp_path: Path, text: str, task: str) -> None:

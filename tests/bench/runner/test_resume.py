@@ -277,6 +277,7 @@ def test_two_processes_that_resume_one_run_do_not_both_write(
         run_quietly(request_for(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing_write", range(12))
 def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(
     tmp_path: Path, inline: Inline, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch, failing_write: int

@@ -309,6 +309,7 @@ def test_state_growth_is_measured(monkeypatch: pytest.MonkeyPatch, spec: str, st
     assert (validate_arch(spec).state or "").startswith(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [

@@ -131,6 +131,7 @@ def _remove_plugins() -> Iterator[None]:
     install(())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CORRECT.values(), ids=CORRECT)
 def test_a_correct_layer_passes_every_check(tmp_path: Path, text: str) -> None:
     assert load([write(tmp_path, "scaled", text)]).disabled == ()

@@ -98,6 +98,7 @@ LATEX = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LATEX)
 def test_latex_is_well_formed_and_compiles(name: str, tmp_path: Path) -> None:
     table = reports.as_latex(*LATEX[name]())

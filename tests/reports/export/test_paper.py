@@ -118,6 +118,7 @@ def test_table_compiles_on_one_page(
     assert (made.pages, made.problems) == (1, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("archs", [["rnn", "lstm"], LONG_NAMES])
 def test_large_table_is_divided_into_parts_and_compiles(archs: list[str], tmp_path: Path) -> None:
     run, records = run_of(grid(archs, tasks=7, lengths=(32, 128, 1024)), 1, processes=1)

@@ -106,6 +106,7 @@ def test_legend_of_costs_spans_the_state_sizes_of_all_tasks() -> None:
     assert "gru, state 544–648 B" in texts(figure.svg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 def test_same_records_give_the_same_bytes(name: str, run: RunFile, records: list[Record]) -> None:
     first, again = draw(name, run, records), draw(name, run, records[::-1])
@@ -113,6 +114,7 @@ def test_same_records_give_the_same_bytes(name: str, run: RunFile, records: list
     assert not re.search(r"<dc:date>|\d{4}-\d\d-\d\dT", first.svg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 @pytest.mark.parametrize("arch", ["", "a_very_long_architecture:with=many,options=that,are="])
 def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +207,7 @@ def test_mean_curve_keeps_a_solved_seed_and_leaves_out_a_diverged_one() -> None:
     assert scores.tolist() == pytest.approx([0.1, 0.7, 0.8], abs=CLOSE)
 
 
+@pytest.mark.slow
 def test_every_figure_is_written_to_a_file_with_its_name(tmp_path: Path, run: RunFile, records: list[Record]) -> None:
     written = reports.write_figures(run, records, tmp_path / "new" / "folder")
     assert [path.name for path in written] == [f"{name}.svg" for name in DRAW]

@@ -155,6 +155,7 @@ def test_trace_has_the_mean_the_lowest_and_the_highest_seed(records: list[Record
     assert metric_trace(group, "retention", "layer") is None
 
 
+@pytest.mark.slow
 def test_same_records_give_the_same_bytes(records: list[Record], traces: dict[str, Traces]) -> None:
     first, again = (
         model_internals_figures(group_cases(inner.run(), some), traces) for some in (records, records[::-1])
@@ -268,6 +269,7 @@ def _scored(measurement: Measurement, score: float) -> Measurement:
     return measurement if measurement.metric != "accuracy" else measurement.model_copy(update={"samples": (score,)})
 
 
+@pytest.mark.slow
 def test_figure_files_are_those_of_the_page(
     records: list[Record], traces: dict[str, Traces], figures: dict[str, Figure], tmp_path: Path
 ) -> None:

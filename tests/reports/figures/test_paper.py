@@ -116,7 +116,7 @@ def figure_shows(figure: MplFigure, text: object) -> bool:
     ("made", "only"),
     [
         (compared, ("accuracy-against-length", "accuracy-against-cost", "training-curves")),
-        (inside, ()),
+        pytest.param(inside, (), marks=pytest.mark.slow),
         pytest.param(many, (), marks=pytest.mark.slow),
         pytest.param(compared, (), marks=pytest.mark.slow),
     ],

@@ -51,6 +51,7 @@ def test_file_for_a_page_shows_its_caption_below_the_panels(record: Record) -> N
         assert figure.how_to_read not in words(figure.svg.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["page", "slide"])
 def test_texts_travel_with_the_file(record: Record, scale: reports.Scale) -> None:
     figure = drawn(record, scale)["gates"]

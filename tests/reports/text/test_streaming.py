@@ -281,6 +281,7 @@ def test_figures_compare_costs_at_a_shared_position(run: RunFile, records: list[
     assert line is not None and "at position 128" in line.alternative
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio", "brief", "sentence"),
     [
