@@ -136,10 +136,10 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
         for setting, rivals in by_setting.items()
         for row in rivals
     }
-    references: dict[str, dict[Setting, str]] = {"chance": {}, "memoryless baseline": {}}
+    references: dict[str, dict[Setting, str]] = {"chance": {}, "memoryless": {}}
     for setting, rivals in by_setting.items():
         references["chance"][setting] = numbers.score(rivals[0].chance, 2)
-        references["memoryless baseline"][setting] = numbers.score(rivals[0].memoryless_score, 2)
+        references["memoryless"][setting] = numbers.score(rivals[0].memoryless_score, 2)
     known = {name: row for name, row in references.items() if set(row.values()) != {numbers.MISSING}}
     seeds = sorted({row.scored for row in rows if row.scored})
     caption = [

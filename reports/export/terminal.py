@@ -207,7 +207,7 @@ def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
     memoryless = next((row.memoryless_score for row in rivals if row.memoryless_score is not None), None)
     chance = next((row.chance for row in rivals if row.chance is not None), None)
     strategies = next((row.strategies for row in rivals if row.strategies), ())
-    scores = {each.name: each.score for each in strategies} | {"memoryless baseline": memoryless, "chance": chance}
+    scores = {each.name: each.score for each in strategies} | {"memoryless": memoryless, "chance": chance}
     return {name: score for name, score in scores.items() if score is not None}
 
 

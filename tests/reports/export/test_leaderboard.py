@@ -178,7 +178,7 @@ def test_terminal_shows_all_columns_but_one_in_80_characters(run: RunFile, recor
     assert line.split()[:5] == ["rnn", "0.76", "(0.69–0.83)", "0/3", "none"]
     assert len(line.split()) == 10
     assert "p99 end" not in text
-    assert re.search(r"memoryless baseline +0\.75", text)
+    assert re.search(r"memoryless +0\.75", text)
     assert "— lstm on copy_memory at 128: seed 2 missing" in text
     assert "lstm = lstm:forget_bias=1" in text
     assert text.splitlines()[-1].startswith("72 cases: 68 ok, 3 failed")
