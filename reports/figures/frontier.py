@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 6.2, 4.0
 """The size of the figure in inches, without further lines of the legend. On the page, it stands beside the overview."""
-PALE_OPACITY = 0.4
-"""The opacity of architectures that cannot be recommended."""
+PALE_OPACITY = 0.65
+"""The opacity of architectures that cannot be recommended. Paler marks are hard to see on a dark page."""
 
 Cost = Callable[[OverviewRow], float | None]
 

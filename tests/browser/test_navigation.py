@@ -202,6 +202,17 @@ def test_printed_leaderboards_repeat_their_heads_per_task(watched: WatchedPage, 
     assert page.locator("dl.terms").is_visible()
 
 
+def test_printed_tables_fit_the_paper(watched: WatchedPage, report: Path) -> None:
+    """The page asks for landscape with margins of 12 mm, which leaves 255 mm of a page of US Letter."""
+    page = watched.page
+    page.set_viewport_size({"width": round(255 / 25.4 * 96), "height": 700})
+    page.emulate_media(media="print")
+    watched.open(report)
+    edges = page.eval_on_selector_all("table", "all => all.map(each => each.getBoundingClientRect().right)")
+    assert edges and max(edges) <= page.evaluate("document.documentElement.clientWidth")
+    assert "@page { size: landscape; margin: 12mm; }" in report.read_text(encoding="utf-8")
+
+
 def test_statuses_have_colours(
     watched: WatchedPage, few_run: RunFile, few_records: list[Record], tmp_path: Path
 ) -> None:
