@@ -58,8 +58,8 @@ def test_architectures_that_cannot_be_recommended_are_pale() -> None:
     forgetful = planted.records("forgetful", 0.1, state=8, microseconds=1)
     figure = figure_of(LARGE, SMALL, forgetful)
     assert "Pale markers are architectures that cannot be recommended." in figure.how_to_read
-    assert "opacity: 0.4" in figure.svg
-    assert "opacity: 0.4" not in figure_of(LARGE, SMALL).svg
+    assert "opacity: 0.65" in figure.svg
+    assert "opacity: 0.65" not in figure_of(LARGE, SMALL).svg
 
 
 def test_axis_of_sizes_has_few_ticks_at_powers_of_two() -> None:
