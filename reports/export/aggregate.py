@@ -14,16 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.analysis.aggregate import LEVELS, Aggregate, aggregates
-from reports.analysis.groups import group_cases, specifications
+from reports.analysis.groups import Group, group_cases, specifications
+from reports.export.errors import NothingToShow
 from reports.export.names import latex_names_in_full, names_in_full
 from reports.format import new_console, plural, print_lines, print_table
 from reports.format.console import MEASURING_WIDTH
 from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
 from results import Interval, Record, RunFile
 
-NOTHING = (
-    "nothing to aggregate: that takes two scored seeds of an architecture in a setting, and tasks that need a memory"
-)
 CAPTION = (
     "memory shares over tasks, lengths and seeds, with 95% intervals of a stratified bootstrap, and the share of runs "
     "above each level"
@@ -34,36 +32,53 @@ Rows = list[tuple[str, ...]]
 
 
 def aggregates_as(format: str, run: RunFile, records: Sequence[Record]) -> str:
-    """Return the aggregates of a run as `markdown`, `csv` or `latex`. The text says so if there are none."""
+    """Return the aggregates of a run as `markdown`, `csv` or `latex`. Raises `NothingToShow` if there are none."""
     writers: dict[str, Callable[[RunFile, list[Aggregate], Mapping[str, str]], str]] = {
         "markdown": _markdown,
         "csv": _csv,
         "latex": _latex,
     }
     groups = group_cases(run, records)
-    return writers[format](run, aggregates(groups), specifications(groups))
+    return writers[format](run, _aggregates(groups), specifications(groups))
+
+
+def _aggregates(groups: Sequence[Group]) -> list[Aggregate]:
+    """Return at least one aggregate. Raises `NothingToShow`, with the reason, if there is none."""
+    found = aggregates(groups)
+    if not found:
+        seeds = max((len(group.scores()) for group in groups), default=0)
+        reasons = {
+            0: "this run has no scores; measure them with `carousel run PLAN --measure accuracy`",
+            1: "every architecture has a single scored seed in each setting; run at least two with --seeds 2",
+        }
+        reason = reasons.get(seeds, "no architecture has two scored seeds in a setting that needs a memory")
+        raise NothingToShow(f"nothing to aggregate: {reason}")
+    return found
 
 
 def aggregates_document(run: RunFile, records: Sequence[Record]) -> dict[str, object]:
-    """Return the aggregates of a run as a JSON document. `arch_spec` is the full name of an architecture."""
+    """Return the aggregates of a run as a JSON document. `arch_spec` is the full name of an architecture.
+
+    Raises `NothingToShow` if there are no aggregates.
+    """
     groups = group_cases(run, records)
     specs = specifications(groups)
     return {
         "run": run.id,
         "levels": list(LEVELS),
         "aggregates": [
-            {"arch": each.arch, "arch_spec": specs[each.arch]} | asdict(each) for each in aggregates(groups)
+            {"arch": each.arch, "arch_spec": specs[each.arch]} | asdict(each) for each in _aggregates(groups)
         ],
     }
 
 
 def render_aggregates(run: RunFile, records: Sequence[Record], *, console: Console | None = None) -> None:
-    """Print the aggregates of a run: memory shares by architecture, and the probabilities of improvement."""
+    """Print the aggregates of a run: memory shares by architecture, and the probabilities of improvement.
+
+    Raises `NothingToShow` if there are no aggregates.
+    """
     console, groups = console or new_console(), group_cases(run, records)
-    found = aggregates(groups)
-    if not found:
-        print_lines([NOTHING], console)
-        return
+    found = _aggregates(groups)
     print_lines([f"{run.plan}: {CAPTION}"], console, style="bold")
     for rows in (_shares(found), _numbered(_improvements(found))):
         if len(rows) > 1:
@@ -133,8 +148,6 @@ def _text(interval: Interval) -> str:
 
 
 def _markdown(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
-    if not found:
-        return f"{NOTHING}\n"
     tables = []
     for rows in (_shares(found), _improvements(found)):
         if len(rows) > 1:
@@ -166,8 +179,6 @@ def _csv(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
 
 def _latex(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
     """Return a `booktabs` table of the memory shares."""
-    if not found:
-        return f"% {NOTHING}\n"
     head, *rows = _shares(found)
     lines = [
         "% needs \\usepackage{booktabs}",
