@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
@@ -17,9 +18,10 @@ from reports.analysis.aggregate import LEVELS, Aggregate, aggregates
 from reports.analysis.groups import Group, group_cases, specifications
 from reports.export.errors import NothingToShow
 from reports.export.names import latex_names_in_full, names_in_full
+from reports.export.paper_layout import HEAD_LINES, LETTER_POINTS, MAX_LINES
 from reports.format import new_console, plural, print_lines, print_table
 from reports.format.console import MEASURING_WIDTH
-from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
+from reports.format.escape import escape_cell, latex_breakable, latex_text, markdown_text, to_ascii
 from results import Interval, Record, RunFile
 
 CAPTION = (
@@ -28,6 +30,10 @@ CAPTION = (
 )
 MIN_NAME = 16
 """The width in characters to which a narrow terminal folds names."""
+NAME_POINTS = 90
+"""The largest width of the LaTeX column of names. Longer names are broken, so that negative intervals fit too."""
+MAX_ROWS = (MAX_LINES - HEAD_LINES) // 2
+"""The largest number of rows of one LaTeX table. Each name may take two lines."""
 Rows = list[tuple[str, ...]]
 
 
@@ -144,7 +150,10 @@ def _improvements(found: Sequence[Aggregate]) -> Rows:
 
 
 def _text(interval: Interval) -> str:
-    return f"{interval.middle:.0%} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+    """Return a share with its interval: `45% (40–52)`, or `-5% (-12 to 3)` if an end is negative."""
+    low, high = f"{100 * interval.low:z.0f}", f"{100 * interval.high:z.0f}"
+    between = " to " if low.startswith("-") or high.startswith("-") else "–"
+    return f"{interval.middle:z.0%} ({low}{between}{high})"
 
 
 def _markdown(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
@@ -178,26 +187,58 @@ def _csv(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
 
 
 def _latex(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
-    """Return a `booktabs` table of the memory shares."""
+    """Return `booktabs` tables of the memory shares that fit a one-column page.
+
+    The first part has the means, and the second one the shares of runs above each level. Parts that do not fit one page
+    are tables of their own.
+    """
     head, *rows = _shares(found)
+    parts = [
+        _tabular([(each[0], *(each[column] for column in columns)) for each in (head, *rows[first : first + MAX_ROWS])])
+        for first in range(0, len(rows), MAX_ROWS)
+        for columns in ((1, 2, 3), range(4, len(head)))
+    ]
+    pages = ["\n\\par\\medskip\n".join(parts)] if len(rows) <= MAX_ROWS / 2 else parts
+    names = latex_names_in_full(_of_archs(found, specs)).rstrip()
+    label = "tab:carousel-aggregate"
+    lines = ["% needs \\usepackage{array,booktabs}", f"% run {run.id}"]
+    for number, page in enumerate(pages):
+        caption = f"Continuation of Table~\\ref{{{label}}}."
+        if number == 0:
+            caption = f"Interquartile mean (IQM) and mean of {latex_text(CAPTION)}."
+        lines += [
+            "\\begin{table}[tbp]",
+            "\\centering",
+            "\\setlength{\\tabcolsep}{4pt}\\setlength{\\belowcaptionskip}{6pt}",
+            f"\\caption{{{caption}}}",
+            f"\\label{{{label}{f'-{number + 1}' if number else ''}}}",
+            page,
+            *([names] if names and len(pages) == 1 else []),
+            "\\end{table}",
+        ]
+    return to_ascii("\n".join([*lines, *([names] if names and len(pages) > 1 else [])])) + "\n"
+
+
+def _tabular(rows: Rows) -> str:
+    """Return rows as LaTeX. The first one is the head. Long names in the first column are broken into lines."""
+    head, *body = rows
+    is_long = max(len(row[0]) for row in body) * LETTER_POINTS > NAME_POINTS
+    names = f">{{\\raggedright\\arraybackslash}}p{{{NAME_POINTS}pt}}" if is_long else "l"
     lines = [
-        "% needs \\usepackage{booktabs}",
-        f"% run {to_ascii(run.id)}",
-        "\\begin{table}[tbp]",
-        "\\centering",
-        f"\\caption{{Interquartile mean (IQM) and mean of {latex_text(CAPTION)}.}}",
-        "\\label{tab:carousel-aggregate}",
-        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        f"\\begin{{tabular}}{{@{{}}{names}{'r' * (len(head) - 1)}@{{}}}}",
         "\\toprule",
-        f"{' & '.join(map(latex_text, head))} \\\\",
+        f"{' & '.join(map(_latex_number, head))} \\\\",
         "\\midrule",
-        *(f"{' & '.join(map(latex_text, row))} \\\\" for row in rows),
+        *(f"{' & '.join([latex_breakable(row[0]), *map(_latex_number, row[1:])])} \\\\" for row in body),
         "\\bottomrule",
         "\\end{tabular}",
-        latex_names_in_full(_of_archs(found, specs)).rstrip(),
-        "\\end{table}",
     ]
-    return to_ascii("\n".join(filter(None, lines))) + "\n"
+    return "\n".join(lines)
+
+
+def _latex_number(cell: str) -> str:
+    """Return a cell of numbers. Levels and negative numbers are formulas, since fonts may lack `>` and a minus."""
+    return re.sub(r"(> |-)\d+(\\%)?", lambda number: f"${number[0]}$", latex_text(cell))
 
 
 def _of_archs(found: Sequence[Aggregate], specs: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from reports.analysis.groups import Group, group_cases
 from reports.analysis.memory_share import memory_share, shared_settings
 from results import Record
 from tests.reports import synthetic
+from tests.reports.export.latex import compiled
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,41 @@ def test_a_run_of_single_seeds_has_nothing_to_aggregate() -> None:
         reports.aggregates_document(run, [])
 
 
+def below_chance(record: Record) -> Record:
+    """Lower the scores of the rnn below the best score without memory."""
+    factor = 0.5 if record.case.arch.startswith("rnn") else 1.0
+    measurements = tuple(
+        each.model_copy(update={"samples": tuple(factor * score for score in each.samples)})
+        if each.metric == "accuracy"
+        else each
+        for each in record.measurements
+    )
+    return record.model_copy(update={"measurements": measurements})
+
+
+def test_negative_shares_have_a_minus_and_an_unambiguous_range() -> None:
+    records = [below_chance(record) for record in synthetic.records()]
+    (rnn,) = [each for each in aggregates(group_cases(synthetic.run(), records)) if each.arch == "rnn"]
+    low, middle, high = (round(100 * value) for value in (rnn.iqm.low, rnn.iqm.middle, rnn.iqm.high))
+    assert low < middle < 0
+    shown = f"{middle}% ({low} to {high})"
+    assert shown in reports.aggregates_as("markdown", synthetic.run(), records)
+    latex = reports.aggregates_as("latex", synthetic.run(), records)
+    assert f"${middle}\\%$ (${low}$ to " in latex
+    body = latex[latex.index("\\begin{tabular}") :]
+    assert "$> 10\\%$ & $> 25\\%$" in body
+    assert ">" not in re.sub(r"\$> \d+\\%\$", "", body)
+
+
+@pytest.mark.parametrize("archs", [["lstm", "gru"], [f"gated_delta_net:heads={n},expansion=2" for n in range(19)]])
+def test_latex_fits_a_one_column_page(archs: list[str], tmp_path: Path) -> None:
+    cases = [synthetic.case("gru", task, 32, seed) for task in ("adding", "copy_memory") for seed in range(2)]
+    records = [below_chance(synthetic.renamed(case, arch=arch)) for arch in (*archs, "rnn") for case in cases]
+    text = reports.aggregates_as("latex", synthetic.run([record.case for record in records]), records)
+    assert len(re.findall(r"^(rnn|gated|lstm|gru)", text, re.MULTILINE)) == 2 * (len(archs) + 1)
+    assert compiled(text, tmp_path).problems == []
+
+
 def test_every_format_has_the_same_numbers(groups: list[Group]) -> None:
     run, records, best = synthetic.run(), synthetic.records(), aggregates(groups)[0]
     shown = f"{best.iqm.middle:.0%} ({100 * best.iqm.low:.0f}–{100 * best.iqm.high:.0f})"
@@ -119,5 +157,5 @@ def test_every_format_has_the_same_numbers(groups: list[Group]) -> None:
     document = json.loads(json.dumps(reports.aggregates_document(run, records)))
     assert document["aggregates"][0]["iqm"] == list(best.iqm)
     latex = reports.aggregates_as("latex", run, records)
-    assert latex.isascii() and latex.count("\\\\\n") == len(aggregates(groups)) + 1
+    assert latex.isascii() and latex.count("\\\\\n") == 2 * (len(aggregates(groups)) + 1)
     assert f"{100 * best.iqm.middle:.0f}\\%" in latex
