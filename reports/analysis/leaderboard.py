@@ -78,6 +78,8 @@ class LeaderboardRow:
     """The short label of the architecture, as in tables and figures."""
     arch_spec: str
     """The architecture in full, with all its options."""
+    differs: str
+    """In what else the row differs from others of the run, such as `batch=8`; empty if in nothing."""
     task: str
     """The short label of the task."""
     task_spec: str
@@ -268,6 +270,7 @@ def _row(
     return LeaderboardRow(
         arch=group.arch,
         arch_spec=group.seeds[0].case.arch,
+        differs=group.differs,
         task=group.task,
         task_spec=group.seeds[0].case.task,
         length=group.length,

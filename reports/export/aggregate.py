@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.analysis.aggregate import LEVELS, Aggregate, aggregates
-from reports.analysis.groups import Group, group_cases, specifications
+from reports.analysis.groups import Group, full_names, group_cases, specifications
 from reports.export.errors import NothingToShow
 from reports.export.names import latex_names_in_full, names_in_full
 from reports.export.paper_layout import HEAD_LINES, LETTER_POINTS, MAX_LINES
@@ -39,13 +39,13 @@ Rows = list[tuple[str, ...]]
 
 def aggregates_as(format: str, run: RunFile, records: Sequence[Record]) -> str:
     """Return the aggregates of a run as `markdown`, `csv` or `latex`. Raises `NothingToShow` if there are none."""
-    writers: dict[str, Callable[[RunFile, list[Aggregate], Mapping[str, str]], str]] = {
+    writers: dict[str, Callable[[RunFile, list[Aggregate], Sequence[Group]], str]] = {
         "markdown": _markdown,
         "csv": _csv,
         "latex": _latex,
     }
     groups = group_cases(run, records)
-    return writers[format](run, _aggregates(groups), specifications(groups))
+    return writers[format](run, _aggregates(groups), groups)
 
 
 def _aggregates(groups: Sequence[Group]) -> list[Aggregate]:
@@ -63,17 +63,20 @@ def _aggregates(groups: Sequence[Group]) -> list[Aggregate]:
 
 
 def aggregates_document(run: RunFile, records: Sequence[Record]) -> dict[str, object]:
-    """Return the aggregates of a run as a JSON document. `arch_spec` is the full name of an architecture.
+    """Return the aggregates of a run as a JSON document.
+
+    `arch_spec` is an architecture with all its options, and `differs` says in what else it differs from others.
 
     Raises `NothingToShow` if there are no aggregates.
     """
     groups = group_cases(run, records)
-    specs = specifications(groups)
+    specs, differs = specifications(groups), _differs(groups)
     return {
         "run": run.id,
         "levels": list(LEVELS),
         "aggregates": [
-            {"arch": each.arch, "arch_spec": specs[each.arch]} | asdict(each) for each in _aggregates(groups)
+            {"arch": each.arch, "arch_spec": specs[each.arch], "differs": differs[each.arch]} | asdict(each)
+            for each in _aggregates(groups)
         ],
     }
 
@@ -92,7 +95,7 @@ def render_aggregates(run: RunFile, records: Sequence[Record], *, console: Conso
             print_table(table, console)
             if left_out := len(rows[0]) - len(table.columns):
                 print_lines([f"{plural(left_out, 'column')} not shown; see --format csv"], console, style="dim")
-    names = _of_archs(found, specifications(groups))
+    names = _of_archs(found, full_names(groups))
     print_lines([f"{label} = {full}" for label, full in names.items() if label != full], console, style="dim")
 
 
@@ -156,37 +159,41 @@ def _text(interval: Interval) -> str:
     return f"{interval.middle:z.0%} ({low}{between}{high})"
 
 
-def _markdown(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
+def _markdown(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> str:
     tables = []
     for rows in (_shares(found), _improvements(found)):
         if len(rows) > 1:
             lines = [f"| {' | '.join(map(markdown_text, row))} |" for row in rows]
             lines.insert(1, f"| :-- |{' --: |' * (len(rows[0]) - 1)}")
             tables.append("\n".join(lines))
-    if names := names_in_full(_of_archs(found, specs)):
+    if names := names_in_full(_of_archs(found, full_names(groups))):
         tables.append("\n".join(["Names in full:", "", *(f"- {markdown_text(name)}" for name in names)]))
     return "\n\n".join([f"Run {markdown_text(run.id)}: {CAPTION}.", *tables]) + "\n"
 
 
-def _csv(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
+def _csv(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> str:
     """Return one line per architecture and quantity, with unrounded numbers. Every text is quoted.
 
-    `arch` and `than` are short labels, and `arch_spec` and `than_spec` are full names.
+    `arch` and `than` are short labels, and `arch_spec` and `than_spec` are the architectures with all options.
+    `differs` says in what else `arch` differs from others of the run.
     """
+    specs, differs = specifications(groups), _differs(groups)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(("arch", "arch_spec", "quantity", "than", "than_spec", "value", "low", "high", "runs"))
+    writer.writerow(("arch", "arch_spec", "differs", "quantity", "than", "than_spec", "value", "low", "high", "runs"))
     for each in found:
         quantities: list[tuple[str, str, Interval]] = [("iqm", "", each.iqm), ("mean", "", each.mean)]
         quantities += [(f"runs_above_{level}", "", x) for level, x in zip(LEVELS, each.profile, strict=True)]
         quantities += [("improvement", other, x) for other, x in each.improvement]
         for quantity, other, x in quantities:
-            names = map(escape_cell, (each.arch, specs[each.arch], quantity, other, specs.get(other, "")))
+            names = map(
+                escape_cell, (each.arch, specs[each.arch], differs[each.arch], quantity, other, specs.get(other, ""))
+            )
             writer.writerow([*names, x.middle, x.low, x.high, each.runs])
     return out.getvalue()
 
 
-def _latex(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> str:
+def _latex(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> str:
     """Return `booktabs` tables of the memory shares that fit a one-column page.
 
     The first part has the means, and the second one the shares of runs above each level. Parts that do not fit one page
@@ -199,7 +206,7 @@ def _latex(run: RunFile, found: list[Aggregate], specs: Mapping[str, str]) -> st
         for columns in ((1, 2, 3), range(4, len(head)))
     ]
     pages = ["\n\\par\\medskip\n".join(parts)] if len(rows) <= MAX_ROWS / 2 else parts
-    names = latex_names_in_full(_of_archs(found, specs)).rstrip()
+    names = latex_names_in_full(_of_archs(found, full_names(groups))).rstrip()
     label = "tab:carousel-aggregate"
     lines = ["% needs \\usepackage{array,booktabs}", f"% run {run.id}"]
     for number, page in enumerate(pages):
@@ -241,6 +248,11 @@ def _latex_number(cell: str) -> str:
     return re.sub(r"(> |-)\d+(\\%)?", lambda number: f"${number[0]}$", latex_text(cell))
 
 
-def _of_archs(found: Sequence[Aggregate], specs: Mapping[str, str]) -> dict[str, str]:
+def _differs(groups: Sequence[Group]) -> dict[str, str]:
+    """Return in what else architectures differ, by their labels."""
+    return {group.arch: group.differs for group in groups}
+
+
+def _of_archs(found: Sequence[Aggregate], names: Mapping[str, str]) -> dict[str, str]:
     """Return the full names of the architectures of a table by their labels."""
-    return {each.arch: specs[each.arch] for each in found}
+    return {each.arch: names[each.arch] for each in found}

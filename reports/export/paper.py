@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.analysis.groups import Group, archs_of, group_cases, specifications
+from reports.analysis.groups import Group, archs_of, full_names, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of, ranks_by_setting
 from reports.analysis.memory_share import Setting
 from reports.analysis.noise import noise
@@ -94,7 +94,7 @@ def _below(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> list[str]
     texts = [untrained_sentence(groups), *(f"{note}." for note in notes(rows))]
     remarks = " ".join(latex_breakable(text) for text in texts if text)
     below = [latex_note(remarks).rstrip()] if remarks else []
-    names = latex_names_in_full(specifications(groups)).rstrip()
+    names = latex_names_in_full(full_names(groups)).rstrip()
     return [*below, *([names] if names else [])]
 
 
