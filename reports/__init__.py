@@ -7,6 +7,7 @@ from reports.analysis.latency import TimingRow, latency
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard, streaming
 from reports.analysis.streaming.step_costs import StepCost
 from reports.export.aggregate import aggregates_as, aggregates_document, render_aggregates
+from reports.export.errors import NothingToShow
 from reports.export.leaderboard import as_csv, as_latex, as_markdown, leaderboard_document
 from reports.export.paper import PaperTable, paper_table
 from reports.export.samples import MissingLibrary, samples_as_csv, samples_as_parquet, timings_as_pytest_benchmark
@@ -43,6 +44,7 @@ __all__ = [
     "LedgerRow",
     "MissingLibrary",
     "Needs",
+    "NothingToShow",
     "PaperTable",
     "Problem",
     "Quantity",

@@ -61,8 +61,8 @@ def show_run(
         aggregate: Whether to print aggregates over tasks and seeds instead of the leaderboard.
         table: The content of a table for a paper instead of the leaderboard; only with the format `latex`.
 
-    Raises `UsageError` for limits or `table` with another format or with `aggregate`, for an invalid limit, and for a
-    long JSON document on a terminal.
+    Raises `UsageError` for limits or `table` with another format or with `aggregate`, for an invalid limit, for a long
+    JSON document on a terminal, and if the run lacks the values of `table` or of aggregates.
     """
     needs = limits.needs()
     if needs.limits() and aggregate:
@@ -77,8 +77,11 @@ def show_run(
         raise UsageError(f"--table {table} needs --format latex, not --format {format}")
     loaded = load_run(Store(store).find(name))
     file, records = loaded.file, loaded.records
-    if aggregate:
-        _print_aggregates(file, records, format)
+    if aggregate or table is not None:
+        try:
+            _print_summary(file, records, format, table)
+        except reports.NothingToShow as error:
+            raise UsageError(str(error)) from None
     elif format == "table":
         reports.render_terminal(
             file, records, unusable=loaded.unusable, needs=needs, options=limits.as_given() if needs.limits() else None
@@ -86,15 +89,16 @@ def show_run(
     elif format == "json":
         document = run_document(file, records, loaded.unusable)
         print_long_json(document, command=f"carousel show {name} --format json")
-    elif table is not None:
-        print(reports.paper_table(file, records, table), end="")
     else:
         write = {"markdown": reports.as_markdown, "csv": reports.as_csv, "latex": reports.as_latex}[format]
         print(write(file, records), end="")
 
 
-def _print_aggregates(file: RunFile, records: Sequence[Record], format: str) -> None:
-    if format == "table":
+def _print_summary(file: RunFile, records: Sequence[Record], format: str, table: reports.PaperTable | None) -> None:
+    """Print a table for a paper, or aggregates if `table` is None."""
+    if table is not None:
+        print(reports.paper_table(file, records, table), end="")
+    elif format == "table":
         reports.render_aggregates(file, records)
     elif format == "json":
         print_json(reports.aggregates_document(file, records))

@@ -215,6 +215,8 @@ class Group:
     task: str
     length: int
     seeds: tuple[Seed, ...]
+    differs: str = ""
+    """In what, besides its options, the architecture differs from others of the run, such as `batch=8`."""
     judged: int = 1
     """The number of planned seeds of all groups of the run, over which errors of judgement are corrected."""
 
@@ -317,6 +319,7 @@ def group_cases(run: RunFile, records: Sequence[Record], unusable: Mapping[str, 
             task=task,
             length=length,
             seeds=tuple(sorted(seeds, key=lambda seed: seed.case.seed)),
+            differs=labels.differs(seeds[0].case),
             judged=len(cases),
         )
         for (arch, task, length), seeds in sorted(
@@ -329,6 +332,12 @@ def specifications(groups: Sequence[Group]) -> dict[str, str]:
     """Map each label to its full spec, architectures before tasks: `{"lstm": "lstm:forget_bias=2"}`."""
     archs = {group.arch: group.seeds[0].case.arch for group in groups}
     return archs | {group.task: group.seeds[0].case.task for group in groups}
+
+
+def full_names(groups: Sequence[Group]) -> dict[str, str]:
+    """Map each label to its full spec and what else differs: `{"lstm": "lstm:forget_bias=2 batch=32"}`."""
+    differs = {group.arch: group.differs for group in groups}
+    return {label: f"{spec} {differs.get(label, '')}".rstrip() for label, spec in specifications(groups).items()}
 
 
 def archs_of(groups: Sequence[Group]) -> list[str]:

@@ -35,15 +35,26 @@ class Labels:
 
     def arch(self, case: Case) -> str:
         """Return the label of the architecture, such as `lstm:forget_bias=2`."""
-        extra = [_size(case)] if self._sizes_differ else []
+        return " ".join([_short(case.arch, self._archs), *self._differs(case, with_usual=False)])
+
+    def differs(self, case: Case) -> str:
+        """Return in what, besides its options, the model of a case differs from others of the run.
+
+        The text is as in the label, such as `batch=8`, but it also has the usual values of protocol fields. It is empty
+        if the cases of the run differ in nothing of this kind.
+        """
+        return " ".join(self._differs(case, with_usual=True))
+
+    def _differs(self, case: Case, *, with_usual: bool) -> list[str]:
+        size = [_size(case)] if self._sizes_differ else []
         if not case.protocol.trains:
-            return " ".join([_short(case.arch, self._archs), *extra, *(["untrained"] if self._has_trained else [])])
-        extra += [
+            return [*size, *(["untrained"] if self._has_trained else [])]
+        fields = [
             f"{field}={value}"
             for field, usual in self._protocol_fields.items()
-            if (value := getattr(case.protocol, field)) != usual
+            if (value := getattr(case.protocol, field)) != usual or with_usual
         ]
-        return " ".join([_short(case.arch, self._archs), *extra])
+        return [*size, *fields]
 
     def task(self, case: Case) -> str:
         """Return the label of the task, with its version if the run has several versions of the task."""

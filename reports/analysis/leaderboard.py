@@ -78,6 +78,8 @@ class LeaderboardRow:
     """The short label of the architecture, as in tables and figures."""
     arch_spec: str
     """The architecture in full, with all its options."""
+    differs: str
+    """In what else the row differs from others of the run, such as `batch=8`; empty if in nothing."""
     task: str
     """The short label of the task."""
     task_spec: str
@@ -223,17 +225,18 @@ def streaming(run: RunFile, records: Sequence[Record]) -> dict[str, list[StepCos
     return step_costs_by_arch(group_cases(run, records))
 
 
-def ranks_by_setting(groups: Sequence[Group]) -> dict[tuple[str, int], dict[str, Rank]]:
+def ranks_by_setting(groups: Sequence[Group], *, as_trained: bool = False) -> dict[tuple[str, int], dict[str, Rank]]:
     """Return the ranks by task and length, then by architecture.
 
-    Architectures with fewer than two scored seeds are left out.
+    Architectures with fewer than two scored seeds are left out. With `as_trained`, architectures are ranked by their
+    scores as they are, whether or not more training could raise them.
     """
     by_setting: dict[tuple[str, int], dict[str, Estimate]] = {}
     for group in groups:
         estimates = by_setting.setdefault((group.task, group.length), {})
         if len(scores := group.scores()) > 1:
             test_variance = fmean(score_variance(score, group.test_sequences()) for score in scores)
-            estimates[group.arch] = Estimate.of(scores, possible_rise(group), test_variance)
+            estimates[group.arch] = Estimate.of(scores, 0.0 if as_trained else possible_rise(group), test_variance)
     return {setting: ranks(estimates) for setting, estimates in by_setting.items()}
 
 
@@ -267,6 +270,7 @@ def _row(
     return LeaderboardRow(
         arch=group.arch,
         arch_spec=group.seeds[0].case.arch,
+        differs=group.differs,
         task=group.task,
         task_spec=group.seeds[0].case.task,
         length=group.length,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 
-from reports.analysis.groups import group_cases, specifications
+from reports.analysis.groups import full_names, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.streaming.step_costs import marked
 from reports.export.names import latex_names_in_full, names_in_full
@@ -65,7 +65,7 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
     for title, texts in (("Failed or missing:", notes(rows)), ("Missed budgets:", missed_budgets(groups))):
         if texts:
             lines += ["", title, "", *(f"- {markdown_text(text)}" for text in texts)]
-    if names := names_in_full(specifications(groups)):
+    if names := names_in_full(full_names(groups)):
         lines += ["", "Names in full:", "", *(f"- {markdown_text(text)}" for text in names)]
     return "\n".join(lines) + "\n"
 
@@ -146,7 +146,7 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     )
     text = text.replace("\\begin{tabular}", f"{_SHRINK_TO_LINE_WIDTH}\\begin{{tabular}}", 1)
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
-    names = latex_names_in_full(specifications(groups))
+    names = latex_names_in_full(full_names(groups))
     text = text.replace("\\end{table}", f"{names}\\end{{table}}") if names else text
     return f"% needs \\usepackage{{booktabs,graphicx}}\n% run {run.id}\n" + to_ascii(text)
 

@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.analysis.groups import Group, archs_of, group_cases, specifications
-from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
+from reports.analysis.groups import Group, archs_of, full_names, group_cases
+from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of, ranks_by_setting
 from reports.analysis.memory_share import Setting
+from reports.analysis.noise import noise
 from reports.analysis.streaming.step_costs import StepCost, any_compiled, nearest, step_costs
+from reports.export.errors import NothingToShow
 from reports.export.leaderboard import notes
 from reports.export.names import latex_names_in_full, latex_note
 from reports.export.paper_layout import Block, pages
 from reports.format import numbers
 from reports.format.escape import latex_breakable, latex_text, to_ascii
 from reports.text.context import untrained_sentence
+from reports.text.timing_quality import single_process_sentence
 from results import Record, RunFile
 
 PaperTable = Literal["score", "step", "state"]
@@ -27,6 +30,12 @@ DAGGER = r"\rlap{$^\dagger$}"
 """The mark of a score that more training could raise. It takes no width, so that numbers stay aligned."""
 STAR = r"\rlap{*}"
 """The mark of an interpreted step."""
+LACKS: Mapping[PaperTable, str] = {
+    "score": "this run has no scores; measure them with `carousel run PLAN --measure accuracy`",
+    "step": "this run has no timed steps; time them with `carousel run PLAN --measure streaming`",
+    "state": "this run has no sizes of states; measure them with `carousel run PLAN --measure streaming`",
+}
+"""What a run lacks if a table would have no values."""
 MAX_LETTERS_BELOW = 1_500
 """Longer paragraphs of LaTeX do not stand below the last table but in the text, since they may need several pages."""
 MIN_DIGITS = 3
@@ -50,15 +59,16 @@ class Cells:
 def paper_table(run: RunFile, records: Sequence[Record], content: PaperTable) -> str:
     """Return a table of scores, of step times or of state sizes as LaTeX.
 
-    The id of the run is a comment. Failed and missing seeds, and full names, stand below the table.
+    The id of the run is a comment. Failed and missing seeds, and full names, stand below the table. Raises
+    `NothingToShow` if the run has no such values.
     """
     groups = group_cases(run, records)
     rows = leaderboard_of(groups)
     cells = {"score": _scores, "step": _steps, "state": _states}[content](groups, rows)
+    if all(text == numbers.MISSING for text in cells.by_arch.values()):
+        raise NothingToShow(f"no table of {content}s: {LACKS[content]}")
     head = ["% needs \\usepackage{array,booktabs}", f"% run {run.id}, plan {' '.join(run.plan.split())}"]
     settings = list(dict.fromkeys((group.task, group.length) for group in groups))
-    if not settings:
-        return to_ascii("\n".join([*head, "% the run has no cases"])) + "\n"
     label = f"tab:carousel-{content}"
     laid_out = pages(archs_of(groups), settings, cells.widest, references=len(cells.references))
     below = _below(groups, rows)
@@ -84,7 +94,7 @@ def _below(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> list[str]
     texts = [untrained_sentence(groups), *(f"{note}." for note in notes(rows))]
     remarks = " ".join(latex_breakable(text) for text in texts if text)
     below = [latex_note(remarks).rstrip()] if remarks else []
-    names = latex_names_in_full(specifications(groups)).rstrip()
+    names = latex_names_in_full(full_names(groups)).rstrip()
     return [*below, *([names] if names else [])]
 
 
@@ -127,12 +137,22 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
-    """Return mean scores with half widths. Scores that are statistically tied with the best are bold."""
+    """Return mean scores with half widths. Scores that are statistically tied with the best are bold.
+
+    Ties are those of the scores as trained. The leaderboard never ranks a model that was still learning below another.
+    Such a model has a dagger instead, so that a low score is not bold for lack of training.
+    """
     by_setting: dict[Setting, list[LeaderboardRow]] = {}
     for row in rows:  # the best of each setting comes first
         by_setting.setdefault((row.task, row.length), []).append(row)
+    best = {
+        (arch, setting)
+        for setting, ranks in ranks_by_setting(groups, as_trained=True).items()
+        for arch, rank in ranks.items()
+        if rank.first == 1
+    }
     cells = {
-        (row.arch, setting): _score(row, is_best=row is rivals[0])
+        (row.arch, setting): _score(row, is_best=(row.arch, setting) in best)
         for setting, rivals in by_setting.items()
         for row in rivals
     }
@@ -146,9 +166,9 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
         f"Each entry is the mean score over {_range(seeds)} at the trained length in the head of its column, "
         "$\\pm$ the larger half of its 95\\% interval.",
         "Entries in bold are not significantly worse than any other of their column (Welch's test with Holm's "
-        "correction)." * any(row.rank_first for row in rows),
-        "A dagger marks models that were still learning when their training ended: more of it could raise their rank."
-        * any(row.undecided for row in rows),
+        "correction)." * bool(best),
+        "A dagger marks models that were still learning when their training ended: more of it could raise their score, "
+        "so one that is not bold may be as good as the best." * any(row.undecided for row in rows),
         "The interval of a single seed is that of its test set." * (1 in seeds),
         "A dash means that no seed has a score." * any(row.score is None for row in rows),
     ]
@@ -161,17 +181,13 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
 
 
 def _score(row: LeaderboardRow, *, is_best: bool) -> str:
-    """Return a score as a cell.
-
-    It is bold if no rival is significantly better. The rank of an undecided model is only bounded by its possible rise,
-    so it is bold only if it has the best mean.
-    """
+    """Return a score as a cell. It is bold if it is one of the best, and has a dagger if it is undecided."""
     if row.score is None:
         return numbers.MISSING
     text = f"{row.score:.2f}"
     if row.score_low is not None and row.score_high is not None:
         text += f" $\\pm$ {max(row.score - row.score_low, row.score_high - row.score):.2f}"
-    if row.rank_first == 1 and (is_best or not row.undecided):
+    if is_best:
         text = f"\\textbf{{{text}}}"
     return text + DAGGER * row.undecided
 
@@ -185,6 +201,7 @@ def _steps(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
         decimals[setting] = max(decimals.get(setting, 0), MIN_DIGITS - before_point)
     texts = {key: _step(cost, decimals[key[1]]) for key, cost in costs.items()}
     timings = {cost.timing for cost in costs.values()}
+    disturbed = noise([record for group in groups for record in group.records])
     how = "inside a compiled loop" if "compiled" in timings else "called from Python"
     caption = [
         f"Each entry is the time of one streamed step in microseconds, {how}, at the position closest to the length in "
@@ -195,12 +212,28 @@ def _steps(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
             else "."
         ),
         "An asterisk marks interpreted steps, which were called from Python." * ("interpreted" in timings),
+        _single_processes(costs),
+        f"Other work on the machine disturbed {disturbed.share:.0%} of all timings of the run.".replace("%", r"\%")
+        * disturbed.is_high,
         "A dash means that no step was timed." * (len(costs) < len(rows)),
     ]
     widest = {setting: 0 for _, setting in costs}
     for (_, setting), text in texts.items():
         widest[setting] = max(widest[setting], len(text.replace("$\\pm$", "±").removesuffix(STAR)))
     return Cells(by_arch=_filled(groups, texts), references={}, caption=" ".join(filter(None, caption)), widest=widest)
+
+
+def _single_processes(costs: Mapping[tuple[str, Setting], StepCost]) -> str:
+    """Return a sentence in LaTeX on the steps that a single process timed; empty if there are none."""
+    if all(cost.is_single for cost in costs.values()):
+        return (
+            "Each entry was timed in a single process, so the table does not show how much timings differ between "
+            "processes."
+        )
+    by_arch: dict[str, list[StepCost]] = {}
+    for (arch, _), cost in costs.items():
+        by_arch.setdefault(arch, []).append(cost)
+    return latex_breakable(single_process_sentence(by_arch))
 
 
 def _step(cost: StepCost, decimals: int) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.analysis.frontier import Needs, Quantity, frontier
-from reports.analysis.groups import group_cases, specifications
+from reports.analysis.groups import full_names, group_cases
 from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
@@ -94,7 +94,7 @@ def render_terminal(
     run_frontier = frontier(run_groups, overview_rows(run_groups))
     advice = answer(run_frontier, needs or Needs(), options) or list(filter(None, [recommendation(run_frontier)]))
     print_lines([*conclusions(run_groups), *advice], console)
-    for label, specification in specifications(run_groups).items():
+    for label, specification in full_names(run_groups).items():
         if label != specification:
             print_lines([f"{label} = {specification}"], console, style="dim")
     print_lines([run_health.verdict], console, style="bold" if run_health.ok == run_health.cases else "bold yellow")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
-from reports.analysis.groups import group_cases, specifications
+from reports.analysis.groups import full_names, group_cases
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.learning_rates import tuning_cost
@@ -187,7 +187,7 @@ def _cases(data: PageData) -> Values | None:
 
 
 def _names(data: PageData) -> Values | None:
-    names = specifications(data.groups)
+    names = full_names(data.groups)
     return {"specifications": names, "sizes": model_sizes(data.groups)} if names else None
 
 

@@ -134,6 +134,27 @@ def test_paper_tables_need_the_format_latex(carousel: Carousel) -> None:
         assert message in ended.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "latex", "--table", "score"], "no table of scores: this run has no scores; measure them with"),
+        (["--format", "latex", "--table", "step"], "no table of steps: this run has no timed steps; time them with"),
+        (["--aggregate"], "nothing to aggregate: this run has no scores"),
+        (["--aggregate", "--format", "csv"], "nothing to aggregate: this run has no scores"),
+    ],
+)
+def test_a_summary_without_values_is_refused(
+    carousel: Carousel, tmp_path: Path, words: list[str], message: str
+) -> None:
+    case = synthetic.case("lstm", "adding", 32, 0)
+    measured = tuple(each for each in synthetic.record(case).measurements if each.metric == "state_bytes")
+    run = Store(tmp_path / "states").create(synthetic.run([case]))
+    run.write(synthetic.record(case).model_copy(update={"measurements": measured}))
+    ended = carousel("show", "latest", "--store", "states", *words)
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert message in ended.err
+
+
 def test_figures_are_chosen_by_name_format_and_width(carousel: Carousel) -> None:
     ended = carousel("report", "--figures", "f", "--only", "streaming-cost.pdf", "--width", "8.25cm")
     assert (ended.code, ended.err) == (0, "")

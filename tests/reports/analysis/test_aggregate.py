@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +18,9 @@ import reports
 from reports.analysis.aggregate import LEVELS, aggregates, improvement
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.memory_share import memory_share, shared_settings
-from reports.export.aggregate import NOTHING
 from results import Record
 from tests.reports import synthetic
+from tests.reports.export.latex import compiled
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +98,49 @@ def equal_seeds(record: Record) -> Record:
 def test_a_run_of_single_seeds_has_nothing_to_aggregate() -> None:
     run, records = synthetic.run(), [each for each in synthetic.records() if each.case.seed == 0]
     single = run.model_copy(update={"cases": tuple(case for case in run.cases if case.seed == 0)})
-    console = Console(file=io.StringIO(), width=200)
-    reports.render_aggregates(single, records, console=console)
-    assert NOTHING[:40] in console.file.getvalue()  # type: ignore[attr-defined]
-    assert NOTHING in reports.aggregates_as("markdown", single, records)
-    assert reports.aggregates_as("latex", single, records).startswith("% ")
-    assert reports.aggregates_document(single, records)["aggregates"] == []
+    for write in (reports.render_aggregates, reports.aggregates_document):
+        with pytest.raises(reports.NothingToShow, match="a single scored seed in each setting"):
+            write(single, records)
+    for form in ("markdown", "csv", "latex"):
+        with pytest.raises(reports.NothingToShow, match="a single scored seed in each setting"):
+            reports.aggregates_as(form, single, records)
+    with pytest.raises(reports.NothingToShow, match="this run has no scores"):
+        reports.aggregates_document(run, [])
+
+
+def below_chance(record: Record) -> Record:
+    """Lower the scores of the rnn below the best score without memory."""
+    factor = 0.5 if record.case.arch.startswith("rnn") else 1.0
+    measurements = tuple(
+        each.model_copy(update={"samples": tuple(factor * score for score in each.samples)})
+        if each.metric == "accuracy"
+        else each
+        for each in record.measurements
+    )
+    return record.model_copy(update={"measurements": measurements})
+
+
+def test_negative_shares_have_a_minus_and_an_unambiguous_range() -> None:
+    records = [below_chance(record) for record in synthetic.records()]
+    (rnn,) = [each for each in aggregates(group_cases(synthetic.run(), records)) if each.arch == "rnn"]
+    low, middle, high = (round(100 * value) for value in (rnn.iqm.low, rnn.iqm.middle, rnn.iqm.high))
+    assert low < middle < 0
+    shown = f"{middle}% ({low} to {high})"
+    assert shown in reports.aggregates_as("markdown", synthetic.run(), records)
+    latex = reports.aggregates_as("latex", synthetic.run(), records)
+    assert f"${middle}\\%$ (${low}$ to " in latex
+    body = latex[latex.index("\\begin{tabular}") :]
+    assert "$> 10\\%$ & $> 25\\%$" in body
+    assert ">" not in re.sub(r"\$> \d+\\%\$", "", body)
+
+
+@pytest.mark.parametrize("archs", [["lstm", "gru"], [f"gated_delta_net:heads={n},expansion=2" for n in range(19)]])
+def test_latex_fits_a_one_column_page(archs: list[str], tmp_path: Path) -> None:
+    cases = [synthetic.case("gru", task, 32, seed) for task in ("adding", "copy_memory") for seed in range(2)]
+    records = [below_chance(synthetic.renamed(case, arch=arch)) for arch in (*archs, "rnn") for case in cases]
+    text = reports.aggregates_as("latex", synthetic.run([record.case for record in records]), records)
+    assert len(re.findall(r"^(rnn|gated|lstm|gru)", text, re.MULTILINE)) == 2 * (len(archs) + 1)
+    assert compiled(text, tmp_path).problems == []
 
 
 def test_every_format_has_the_same_numbers(groups: list[Group]) -> None:
@@ -118,5 +157,5 @@ def test_every_format_has_the_same_numbers(groups: list[Group]) -> None:
     document = json.loads(json.dumps(reports.aggregates_document(run, records)))
     assert document["aggregates"][0]["iqm"] == list(best.iqm)
     latex = reports.aggregates_as("latex", run, records)
-    assert latex.isascii() and latex.count("\\\\\n") == len(aggregates(groups)) + 1
+    assert latex.isascii() and latex.count("\\\\\n") == 2 * (len(aggregates(groups)) + 1)
     assert f"{100 * best.iqm.middle:.0f}\\%" in latex

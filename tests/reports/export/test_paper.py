@@ -10,10 +10,12 @@ import pytest
 
 import reports
 from reports.analysis.leaderboard import LeaderboardRow
+from reports.analysis.noise import noise
 from reports.export.paper_layout import LINE_POINTS, pages
 from results import Record, RunFile
 from tests.reports import synthetic
 from tests.reports.export.latex import compiled
+from tests.reports.planted import still_learning
 from tests.results.planted import grid, run_of
 
 CONTENTS: tuple[reports.PaperTable, ...] = get_args(reports.PaperTable)
@@ -44,24 +46,37 @@ def plain(text: str) -> str:
 
 
 def best_group(rows: list[LeaderboardRow]) -> set[str]:
-    """Return the architectures that share a letter with every better one.
-
-    Undecided ones are left out unless they are the best.
-    """
-    best = max(rows, key=lambda row: row.score or 0.0)
+    """Return the architectures that share a letter with every better one."""
     return {
         row.arch
         for row in rows
-        if row is best or not row.undecided
         if all(
             set(row.ties or "") & set(other.ties or "") for other in rows if (other.score or 0.0) > (row.score or 0.0)
         )
     }
 
 
+def without_curves(records: list[Record]) -> list[Record]:
+    """Return the records without validation curves, so that no architecture counts as still learning."""
+    return [
+        record
+        if record.training is None
+        else record.model_copy(update={"training": record.training.model_copy(update={"curve": ()})})
+        for record in records
+    ]
+
+
+def caption_of(text: str) -> str:
+    found = re.search(r"\\caption\{(.*)\}\n", text)
+    assert found is not None
+    return found[1].replace(r"\allowbreak{}", "")
+
+
 def test_scores_are_those_of_the_leaderboard_and_the_best_group_is_bold(run: RunFile, records: list[Record]) -> None:
     text = reports.paper_table(run, records, "score")
     rows, cells = reports.leaderboard(run, records), cells_of(text)
+    as_trained = reports.leaderboard(run, without_curves(records))
+    assert not any(row.undecided for row in as_trained)
     assert f"% run {run.id}" in text
     for row in rows:
         cell = cells[row.arch, row.task, row.length]
@@ -70,13 +85,50 @@ def test_scores_are_those_of_the_leaderboard_and_the_best_group_is_bold(run: Run
         assert found is not None
         assert float(found[1]) == pytest.approx(row.score, abs=0.0051)
         assert float(found[2]) == pytest.approx(max(row.score - row.score_low, row.score_high - row.score), abs=0.0051)
-        rivals = [other for other in rows if (other.task, other.length) == (row.task, row.length)]
+        rivals = [other for other in as_trained if (other.task, other.length) == (row.task, row.length)]
         assert (r"\textbf" in cell) == (row.arch in best_group(rivals)), (row.arch, row.task, row.length)
         assert (r"\dagger" in cell) == row.undecided
     assert sum(r"\textbf" in cell for cell in cells.values()) not in (0, len(rows))
     assert cells["chance", "adding", 32] == "0.08"
     assert cells["memoryless", "first_last", 128] == "0.75"
     assert cells["memoryless", "adding", 32] == "---"
+
+
+def test_bold_judges_the_scores_of_models_that_were_still_learning(run: RunFile) -> None:
+    records = synthetic.sound_records()
+    learning = still_learning(records)
+    cells = cells_of(reports.paper_table(run, learning, "score"))
+    plain = cells_of(reports.paper_table(run, without_curves(records), "score"))
+    for key, cell in plain.items():
+        assert cells[key].replace(r"\rlap{$^\dagger$}", "") == cell.replace(r"\rlap{$^\dagger$}", "")
+    assert r"\dagger" in cells["rnn", "copy_memory", 128] and r"\textbf" not in cells["rnn", "copy_memory", 128]
+    tied = [cell for cell in cells.values() if r"\textbf" in cell and r"\dagger" in cell]
+    assert len(tied) > len({key[1:] for key in cells}) / 2
+    assert "one that is not bold may be as good as the best" in caption_of(reports.paper_table(run, learning, "score"))
+
+
+def test_caption_of_steps_says_how_good_the_timings_are(run: RunFile, records: list[Record]) -> None:
+    assert "process" not in caption_of(reports.paper_table(run, records, "step"))
+    assert "disturbed" not in caption_of(reports.paper_table(run, records, "step"))
+    first = [record for record in records if record.case.seed == 0]
+    caption = caption_of(reports.paper_table(run, first, "step"))
+    assert "Each entry was timed in a single process" in caption
+    lone = [record for record in records if record.case.seed == 0 or record.case.arch != "gru"]
+    assert "Timed in a single process: gru. Its cost does not show" in caption_of(
+        reports.paper_table(run, lone, "step")
+    )
+    busy = [with_load(record, 0.9 if record.case.arch in ("gru", "transformer") else 0.0) for record in records]
+    caption, share = caption_of(reports.paper_table(run, busy, "step")), noise(busy).share
+    assert 0.25 < share < 0.75
+    assert f"Other work on the machine disturbed {100 * share:.0f}\\% of all timings of the run." in caption
+
+
+def with_load(record: Record, load: float) -> Record:
+    measurements = tuple(
+        each.model_copy(update={"blocks": tuple(block.model_copy(update={"load": load}) for block in each.blocks)})
+        for each in record.measurements
+    )
+    return record.model_copy(update={"measurements": measurements})
 
 
 def test_step_times_are_those_at_the_trained_length(run: RunFile, records: list[Record]) -> None:
@@ -104,10 +156,17 @@ def test_problems_and_full_names_stand_below_the_table(run: RunFile, records: li
     )
 
 
-def test_untrained_and_empty_runs_have_a_table(run: RunFile, records: list[Record]) -> None:
-    for content in CONTENTS:
-        assert "the run has no cases" in reports.paper_table(synthetic.run([]), [], content)
-        assert set(cells_of(reports.paper_table(run, [], content)).values()) == {"---"}
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_table_without_values_is_refused(content: reports.PaperTable, run: RunFile, records: list[Record]) -> None:
+    unmeasured = [without(record, "accuracy", "step_seconds", "call_step_seconds") for record in records]
+    for planned, measured in ((synthetic.run([]), []), (run, []), (run, unmeasured)):
+        with pytest.raises(reports.NothingToShow, match=f"no table of {content}s: this run has no "):
+            reports.paper_table(planned, measured, content)
+
+
+def without(record: Record, *metrics: str) -> Record:
+    kept = tuple(each for each in record.measurements if each.metric not in metrics)
+    return record.model_copy(update={"measurements": kept})
 
 
 @pytest.mark.parametrize("content", CONTENTS)
