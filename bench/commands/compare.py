@@ -174,7 +174,7 @@ def print_check(
         print_json(document | comparison_as_document(comparison))
     else:
         head = [verdict_line(comparison, criterion, code), *criterion.unjudged_in_words(comparison)]
-        render_comparison(comparison, head=head, console=console)
+        render_comparison(comparison, head=head, judged=criterion.metrics, console=console)
 
 
 def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> int:
@@ -215,7 +215,7 @@ def verdict_line(comparison: Comparison, criterion: FailureCriterion, code: int)
 def markdown_summary(comparison: Comparison, criterion: FailureCriterion, code: int) -> str:
     """Return a summary in Markdown, short enough for a pull-request comment. `code` is the exit code of the check."""
     head = [headline(criterion.judged(comparison)), *criterion.unjudged_in_words(comparison)]
-    table = comparison_as_markdown(comparison, head=head, longest=MAX_SUMMARY)
+    table = comparison_as_markdown(comparison, head=head, judged=criterion.metrics, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
