@@ -32,7 +32,7 @@ from reports.export import (
 )
 from reports.text import change_of, differences_in_words, headline, missing_text, name_of, witness_of
 from results import is_standard_output
-from results.comparison import Comparison, Row, Thresholds, compare
+from results.comparison import Comparison, Row, Thresholds, compare, renames, require_known
 from results.store import reading_many
 
 MAX_SUMMARY = 60_000
@@ -275,10 +275,15 @@ def compare_named(
 def compare_stored(
     store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str] = ()
 ) -> Comparison:
-    """Compare two runs of a store, as `check_run` does. Raises `RenameError` if names cannot be joined."""
+    """Compare two runs of a store, as `check_run` does.
+
+    Raises `RenameError` if names cannot be joined, or if no case has an old name of `rename`.
+    """
     allowed, names = parse_allow(allow), parse_renames(rename)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))
+        files = before.file, after.file
+        require_known(names, [case for file in files for case in file.cases], renames(files, names))
         return compare(
             (before.file, before.records),
             (after.file, after.records),

@@ -189,6 +189,11 @@ def test_a_renaming_in_the_plan_of_the_new_run_joins_cases(carousel: Carousel, b
         (["lstm=a", "lstm=b"], "gives 'lstm' two new names"),
         (["lstm=a", "a=lstm"], "lstm → a → lstm is a circle of new names"),
         (["lstm=rnn"], "has both rnn and lstm, which would become one"),
+        (
+            ["lstn=memory"],
+            "cannot rename 'lstn': no case has this name; did you mean 'lstm'?",
+        ),
+        (["lstm=memory", "nosuch=foo"], "cannot rename 'nosuch': no case has this name; available: lstm, rnn, task0"),
     ],
 )
 def test_an_invalid_renaming_is_one_line(carousel: Carousel, base: str, texts: list[str], expected: str) -> None:
