@@ -207,6 +207,7 @@ def _document(series: Series) -> dict[str, Any]:
         "arch": series.arch,
         "task": series.task,
         "length": series.length,
+        "condition": series.condition,
         "protocol": series.protocol,
         "at": dict(series.at),
         "environment": series.environment,
