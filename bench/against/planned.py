@@ -36,6 +36,7 @@ from results.comparison import (
     new_name,
     rename_case,
     renames,
+    require_known,
     require_no_circle,
     run_differences,
 )
@@ -89,7 +90,7 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
     """Start both versions, and yield what the plan is in each of them, base first.
 
     Raises `UsageError` if the base is no version, or if a version cannot run the plan. Raises `RenameError` if names
-    are renamed in a circle.
+    are renamed in a circle, or if no case has an old or a new name of the settings.
     """
     names = _names(request, settings)
     require_no_circle(names)
@@ -98,15 +99,18 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
         if base.note is not None:
             print_lines([base.note], console, style="yellow")
         planned = []
+        cases: list[Case] = []
         for version in (base, settings.new):
             executor = stack.enter_context(
                 VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes)
             )
             plugins = plugins_of(version, request.plugins, settings.plugin_files)
             described = _described(executor, replace(request, plugins=plugins), names)
+            cases += described.cases
             if settings.cases is not None:
                 described = replace(described, cases=selected_cases(described.cases, settings.cases, names))
             planned.append(Planned(executor=executor, described=described, plugins=plugins))
+        require_known(settings.renamed, cases, names, or_new=True)
         yield planned
 
 

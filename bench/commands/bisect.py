@@ -129,12 +129,7 @@ def _judge(
             named = replace(version, name=f"commit {commit[:SHORT]}")
             base, new = measure_in_turns(request, replace(settings, new=named), console, quiet=options.quiet)
         comparison = compare_stored(
-            options.store,
-            base.id,
-            new.id,
-            thresholds=criterion.thresholds,
-            allow=options.against.allow,
-            rename=options.against.rename,
+            options.store, base.id, new.id, thresholds=criterion.thresholds, allow=options.against.allow
         )
     except UsageError as error:
         return "unknown", str(error)

@@ -32,7 +32,7 @@ from reports.export import (
 )
 from reports.text import change_of, differences_in_words, headline, missing_text, name_of, witness_of
 from results import is_standard_output
-from results.comparison import Comparison, Row, Thresholds, compare
+from results.comparison import Comparison, Row, Thresholds, compare, renames, require_known
 from results.store import reading_many
 
 MAX_SUMMARY = 60_000
@@ -174,7 +174,7 @@ def print_check(
         print_json(document | comparison_as_document(comparison))
     else:
         head = [verdict_line(comparison, criterion, code), *criterion.unjudged_in_words(comparison)]
-        render_comparison(comparison, head=head, console=console)
+        render_comparison(comparison, head=head, judged=criterion.metrics, console=console)
 
 
 def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> int:
@@ -215,7 +215,7 @@ def verdict_line(comparison: Comparison, criterion: FailureCriterion, code: int)
 def markdown_summary(comparison: Comparison, criterion: FailureCriterion, code: int) -> str:
     """Return a summary in Markdown, short enough for a pull-request comment. `code` is the exit code of the check."""
     head = [headline(criterion.judged(comparison)), *criterion.unjudged_in_words(comparison)]
-    table = comparison_as_markdown(comparison, head=head, longest=MAX_SUMMARY)
+    table = comparison_as_markdown(comparison, head=head, judged=criterion.metrics, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
 
@@ -275,10 +275,15 @@ def compare_named(
 def compare_stored(
     store: Path, base: str, new: str, *, thresholds: Thresholds, allow: str | None, rename: Sequence[str] = ()
 ) -> Comparison:
-    """Compare two runs of a store, as `check_run` does. Raises `RenameError` if names cannot be joined."""
+    """Compare two runs of a store, as `check_run` does.
+
+    Raises `RenameError` if names cannot be joined, or if no case has an old name of `rename`.
+    """
     allowed, names = parse_allow(allow), parse_renames(rename)
     with reading_many():
         before, after = (load_run(run) for run in find_two(store, base, new))
+        files = before.file, after.file
+        require_known(names, [case for file in files for case in file.cases], renames(files, names))
         return compare(
             (before.file, before.records),
             (after.file, after.records),

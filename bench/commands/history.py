@@ -25,7 +25,7 @@ from reports.format import plural, print_labelled, print_table, printable
 from reports.html import history_page
 from reports.text import history_rows, levels, run_rows
 from results import FALSE_ALARMS, Series, Store, history, is_standard_output, location_of_range, location_parts
-from results.comparison import locations
+from results.comparison import locations, renames, require_known
 from results.store import reading_many
 
 FORMATS = {".html": "page", ".htm": "page", ".svg": "figure"}
@@ -64,8 +64,8 @@ def show_history(
 
     If the file goes to standard output, the tables go to standard error. Raises `StoreError` if the store has no runs.
     Raises `NothingSelected` if no run measured the metric for a matching case. Raises `RenameError` if names cannot be
-    joined. Raises `UsageError` if `at`, `allow` or `rename` is invalid, if the order of the commits is unknown, or if
-    `output` has an unknown ending or cannot be written.
+    joined, or if no case has an old name of `rename`. Raises `UsageError` if `at`, `allow` or `rename` is invalid, if
+    the order of the commits is unknown, or if `output` has an unknown ending or cannot be written.
     """
     form = format_by_ending(output, FORMATS)
     console = console_beside({"-o": output}, as_json=as_json)
@@ -73,6 +73,8 @@ def show_history(
     allowed, names = parse_allow(allow), parse_renames(rename)
     with reading_many():
         runs = list(read_runs(Store(store)))
+    files = [file for file, _ in runs]
+    require_known(names, [case for file in files for case in file.cases], renames(files, names))
     series_of = functools.partial(history, runs, glob=glob, metric=metric, at=conditions, allow=allowed, renamed=names)
     series = series_of()
     if not series:
@@ -205,6 +207,7 @@ def _document(series: Series) -> dict[str, Any]:
         "arch": series.arch,
         "task": series.task,
         "length": series.length,
+        "condition": series.condition,
         "protocol": series.protocol,
         "at": dict(series.at),
         "environment": series.environment,

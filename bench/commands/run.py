@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import itertools
 import math
 import shlex
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +28,13 @@ from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.invalid_field import first_error
 from bench.plans.plan import Plan, load
+from bench.plans.protocol_settings import parse_settings
 from bench.plans.selection import select
 from bench.plugins import loader
 from bench.runner.pending import Pending
 from bench.runner.request import Request
 from bench.runner.run import Outcome, describe, execute
-from results import BUDGETS, Probe, Protocol, Run, Tuning
+from results import BUDGETS, Probe, Run, Tuning
 
 MAX_COMMAND = 4000
 """Maximum length of a stored command in characters."""
@@ -331,30 +330,6 @@ def _whole_number(option: str, value: str | int) -> int:
     if number < 1:
         raise UsageError(f"{option} must be at least 1, not {number}")
     return number
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a protocol that `--set` gives, such as `steps=2000` or `evaluate_at=[64, "40..256"]`.
-
-    A value is read as in a TOML file. What is no TOML value is text. Raises `UsageError` if a field is unknown, has no
-    value or is given twice.
-    """
-    found: dict[str, Any] = {}
-    for text in settings:
-        name, sign, value = (part.strip() for part in text.partition("="))
-        if not sign or not value:
-            raise UsageError(f"--set takes FIELD=VALUE, such as learning_rate=3e-3, not {text!r}")
-        if name not in Protocol.model_fields:
-            close = difflib.get_close_matches(name, Protocol.model_fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(Protocol.model_fields)}"
-            raise UsageError(f"--set {text}: the protocol has no field {name!r}; {hint}")
-        if name in found:
-            raise UsageError(f"--set {name} is given twice; give it once")
-        try:
-            found[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name] = value
-    return found
 
 
 def _tuning(options: RunOptions, plan: Plan) -> Tuning | None:

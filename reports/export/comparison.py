@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from rich import box
 from rich.console import Console
@@ -39,14 +39,23 @@ HEADINGS = ("case", "metric", "base", "new", "change (95%)", "verdict")
 
 
 def render_comparison(
-    comparison: Comparison, *, head: Sequence[str] | None = None, console: Console | None = None
+    comparison: Comparison,
+    *,
+    head: Sequence[str] | None = None,
+    judged: Collection[str] | None = None,
+    console: Console | None = None,
 ) -> None:
     """Print the headline, rows, reasons and notes of a comparison.
 
-    `head` are the first lines, in place of the headline alone.
-
     Unchanged rows are omitted. For each other verdict, at most `MAX_ROWS` rows are printed. If rows are omitted, the
-    last line gives the number of omitted rows. If `console` is None, the text is printed to standard output.
+    last line gives the number of omitted rows.
+
+    Args:
+        comparison: The comparison to print.
+        head: The first lines, in place of the headline alone.
+        judged: The metrics that are judged; None for all. The rows of others come last, under headings of their own.
+            The reasons and the noise are those of judged rows.
+        console: Where to print; None for standard output.
     """
     console = console or new_console()
     style = "bold red" if comparison.count("regressed") else "bold"
@@ -54,17 +63,17 @@ def render_comparison(
     print_lines([first], console, style=style)
     print_lines(remarks, console, style="yellow")
     print_lines([f"base {comparison.base.id}, new {comparison.new.id}"], console, style="dim")
-    print_lines([line for line in [noise_in_words(comparison)] if line], console, style="dim")
-    shown = [
-        row for verdict in SHOWN_VERDICTS for row in [r for r in comparison.rows if r.verdict == verdict][:MAX_ROWS]
-    ]
+    counted = _of_metrics(comparison, judged)
+    print_lines([line for line in [noise_in_words(counted)] if line], console, style="dim")
+    sections = list(_sections(comparison, judged))
+    shown = [row for section in sections for row in section.rows]
     if shown and console.is_terminal and console.width < NARROW:
-        _print_in_lines(shown, console)
+        _print_in_lines(sections, console)
     elif shown:
-        print_table(_table(shown), console)
+        print_table(_table(sections), console)
     witnesses = [f"{name_of(row)}: {text}" for row in _changed(comparison) if (text := witness_of(row))]
     print_lines([f"— {line}" for line in witnesses[:MAX_ROWS]], console)
-    print_lines([f"— {line}" for line in reasons_in_words(comparison)], console, style="yellow")
+    print_lines([f"— {line}" for line in reasons_in_words(counted)], console, style="yellow")
     differences = differences_in_words(comparison)
     print_lines([f"— {line}" for line in differences], console, style="yellow")
     lines = notes(comparison)[len(differences) :]
@@ -78,7 +87,11 @@ def render_comparison(
 
 
 def comparison_as_markdown(
-    comparison: Comparison, *, head: Sequence[str] | None = None, longest: int | None = None
+    comparison: Comparison,
+    *,
+    head: Sequence[str] | None = None,
+    judged: Collection[str] | None = None,
+    longest: int | None = None,
 ) -> str:
     """Return a Markdown summary for a pull request.
 
@@ -88,6 +101,8 @@ def comparison_as_markdown(
     Args:
         comparison: The comparison to summarise.
         head: The first lines, in place of the headline alone.
+        judged: The metrics that are judged; None for all. In each table, the rows of others come last and are marked.
+            The reasons and the noise are those of judged rows.
         longest: The approximate limit in characters; None for no limit. Lines beyond the limit are only counted.
     """
     c = comparison
@@ -97,19 +112,21 @@ def comparison_as_markdown(
     if remarks:
         lines += [*budget.cut([f"- {_safe(line)}" for line in remarks]), ""]
     lines += [_safe(f"base {c.base.id}, new {c.new.id}"), ""]
-    if noise := noise_in_words(c):
+    counted = _of_metrics(c, judged)
+    if noise := noise_in_words(counted):
         lines += [_safe(noise), ""]
     differences = differences_in_words(c)
     if differences:
         lines += [*budget.cut([f"- {_safe(line)}" for line in differences]), ""]
     if changed := _changed(c):
-        lines += [*budget.cut(_markdown_table(changed), len(HEADINGS)), ""]
-    lines += budget.cut([f"- {_safe(line)}" for line in [*notes(c)[len(differences) :], *reasons_in_words(c)]])
+        lines += [*budget.cut(_markdown_table(changed, judged), len(HEADINGS)), ""]
+    lines += budget.cut([f"- {_safe(line)}" for line in [*notes(c)[len(differences) :], *reasons_in_words(counted)]])
     for verdict in ("not comparable", "inconclusive", "unchanged"):
         rows = [row for row in c.rows if row.verdict == verdict]
         if rows:
-            title = f"{len(rows):,} {verdict}"
-            table = budget.cut(_markdown_table(rows), len(HEADINGS))
+            unjudged = len(rows) - counted.count(verdict)
+            title = f"{len(rows):,} {verdict}{f', {unjudged:,} of them not judged' if unjudged else ''}"
+            table = budget.cut(_markdown_table(rows, judged), len(HEADINGS))
             lines += ["", f"<details><summary>{title}</summary>", "", *table, "", "</details>"]
     return "\n".join(lines) + "\n"
 
@@ -207,28 +224,53 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _table(rows: Sequence[Row]) -> Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """The rows under one heading on the terminal."""
+
+    heading: str
+    style: str
+    rows: Sequence[Row]
+
+
+def _sections(comparison: Comparison, judged: Collection[str] | None) -> Iterator[_Section]:
+    """Yield at most `MAX_ROWS` rows per shown verdict: first those of judged metrics, then those of others."""
+    for is_judged in (True, False):
+        for verdict in SHOWN_VERDICTS:
+            rows = [row for row in comparison.rows if row.verdict == verdict and _is_judged(row, judged) == is_judged]
+            if rows:
+                heading = verdict if is_judged else f"{verdict}, not judged"
+                yield _Section(heading=heading, style=STYLES[verdict], rows=rows[:MAX_ROWS])
+
+
+def _is_judged(row: Row, judged: Collection[str] | None) -> bool:
+    return judged is None or row.metric in judged
+
+
+def _of_metrics(comparison: Comparison, judged: Collection[str] | None) -> Comparison:
+    """Return the comparison with the rows of judged metrics only."""
+    return replace(comparison, rows=tuple(row for row in comparison.rows if _is_judged(row, judged)))
+
+
+def _table(sections: Sequence[_Section]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("case, metric", overflow="fold", ratio=1)
     for heading in ("base", "new", "change (95%)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for verdict in SHOWN_VERDICTS:
-        of_verdict = [row for row in rows if row.verdict == verdict]
-        if of_verdict:
-            table.add_section()
-            table.add_row(Text(verdict, style=f"bold {STYLES[verdict]}"))
-        for row in of_verdict:
+    for section in sections:
+        table.add_section()
+        table.add_row(Text(section.heading, style=f"bold {section.style}"))
+        for row in section.rows:
             case, metric, base, new, change, _ = cells(row)
             table.add_row(Text(printable(f"  {case}: {metric}")), *map(Text, (base, new, change)))
     return table
 
 
-def _print_in_lines(rows: Sequence[Row], console: Console) -> None:
-    """Print two lines per row, under a heading per verdict: the case with the metric, and the numbers."""
-    for verdict in SHOWN_VERDICTS:
-        of_verdict = [row for row in rows if row.verdict == verdict]
-        print_lines([verdict] * bool(of_verdict), console, style=f"bold {STYLES[verdict]}")
-        for row in of_verdict:
+def _print_in_lines(sections: Sequence[_Section], console: Console) -> None:
+    """Print two lines per row, under the heading of its section: the case with the metric, and the numbers."""
+    for section in sections:
+        print_lines([section.heading], console, style=f"bold {section.style}")
+        for row in section.rows:
             case, metric, base, new, change, _ = cells(row)
             print_lines([f"  {case}: {metric}", f"    {base} → {new}, change {change}"], console)
 
@@ -237,9 +279,14 @@ def _changed(comparison: Comparison) -> list[Row]:
     return [row for row in comparison.rows if row.verdict in ("regressed", "improved")]
 
 
-def _markdown_table(rows: Sequence[Row]) -> list[str]:
+def _markdown_table(rows: Sequence[Row], judged: Collection[str] | None) -> list[str]:
+    """Return a table of rows, those that are not judged last and marked as such."""
     align = [":--", ":--", "--:", "--:", "--:", ":--"]
-    return [_line(HEADINGS), f"| {' | '.join(align)} |", *(_line(cells(row)) for row in rows)]
+    lines = [_line(HEADINGS), f"| {' | '.join(align)} |"]
+    for row in sorted(rows, key=lambda row: not _is_judged(row, judged)):
+        *others, verdict = cells(row)
+        lines.append(_line([*others, verdict if _is_judged(row, judged) else f"not judged: {verdict}"]))
+    return lines
 
 
 def _missing_case(missing: MissingCase) -> dict[str, object]:

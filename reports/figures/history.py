@@ -45,7 +45,7 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
                 f"{'shows' if changed == 1 else 'show'} a change."
             ),
             description="; ".join(
-                f"{each.label}, {numbers.plural(len(each.points), 'run')}: "
+                f"{each.heading}, {numbers.plural(len(each.points), 'run')}: "
                 + (", ".join(change_in_words(each, change) for change in each.changes) or "no change")
                 for each in shown
             ),
@@ -73,7 +73,7 @@ def _draw_panel(series: Series, axes: Axes) -> None:
     axes.set_xlim(-0.5, len(values) - 0.5)
     ticks = sorted({0, len(values) - 1, *series.changes})
     axes.set_xticks(ticks, labels=[series.points[tick].created[:10] for tick in ticks], fontsize=7)
-    axes.set_title(numbers.shortened(f"{series.label} {series.location} · {series.environment}", 110), fontsize=8)
+    axes.set_title(numbers.shortened(f"{series.heading} {series.location} · {series.environment}", 110), fontsize=8)
     axes.set_ylabel(f"{numbers.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
 
 

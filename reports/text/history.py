@@ -24,6 +24,7 @@ class HistoryRow:
     """A series as a table row."""
 
     case: str
+    """The case, with the settings that distinguish it from those of other rows."""
     place: str
     """The coordinates of the measurement: `length 32`."""
     environment: str
@@ -61,7 +62,7 @@ def history_rows(series: Sequence[Series]) -> list[HistoryRow]:
     """Return one row per series, in the order of `series`."""
     return [
         HistoryRow(
-            case=each.label,
+            case=each.heading,
             place=each.location,
             environment=each.environment,
             runs=len(each.points),

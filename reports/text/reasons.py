@@ -9,8 +9,8 @@ from reports.format import numbers
 from results.comparison import Comparison, Row
 
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-Reason = tuple[str, str, str]
-"""Verdict, reason without its numbers, and the kind of the metric."""
+Reason = tuple[str, str]
+"""Verdict, and reason without its numbers if they may differ."""
 
 
 def reasons_in_words(comparison: Comparison) -> list[str]:
@@ -25,9 +25,9 @@ def reasons_in_words(comparison: Comparison) -> list[str]:
         if row.reason and row.verdict in ("inconclusive", "not comparable"):
             # The numbers of what is not comparable are values of fields, such as versions.
             masked = NUMBER.sub("#", row.reason) if row.verdict == "inconclusive" else row.reason
-            groups.setdefault((row.verdict, masked, row.kind), []).append(row)
+            groups.setdefault((row.verdict, masked), []).append(row)
     lines = []
-    for (verdict, _, _), rows in sorted(groups.items(), key=lambda group: -len(group[1])):
+    for (verdict, _), rows in sorted(groups.items(), key=lambda group: -len(group[1])):
         reason = _with_ranges([row.reason for row in rows]) if verdict == "inconclusive" else rows[0].reason
         needed = needed_to_decide(comparison, rows)
         need = f"; need {needed}" if needed else ""

@@ -20,6 +20,7 @@ from results.comparison.renaming import (
     rename_case,
     rename_run,
     renames,
+    require_known,
     require_no_circle,
 )
 from results.comparison.rows import Comparison, Row, location_text
@@ -57,6 +58,7 @@ __all__ = [
     "rename_case",
     "rename_run",
     "renames",
+    "require_known",
     "require_no_circle",
     "run_differences",
 ]

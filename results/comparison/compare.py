@@ -102,7 +102,7 @@ def compare(
     }
     limit = 0 if new[0].turns is None else len(new[0].turns.new_first)
     unsettled = [each.units for each in of_turns if each.needs_more(limit)]
-    conditions = distinguishing_settings(pairing.pairs)
+    conditions = distinguishing_settings([pair.case for pair in pairing.pairs])
     rows = [
         judged_row(
             unit,

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from statistics import median
 
 from results.comparison.comparability import TRAINING, Difference, comparable_environment, run_differences
-from results.comparison.pairing import condition_differences, conditions_of
+from results.comparison.pairing import condition_differences, conditions_of, distinguishing_settings, setting_name
 from results.comparison.renaming import Renamed, rename_run, renames
 from results.schema.base import digest
 from results.schema.case import Case, Protocol
@@ -70,11 +70,18 @@ class Series:
     points: tuple[HistoryPoint, ...]
     changes: tuple[int, ...]
     """Indices in `points` at which the value changed."""
+    condition: str = ""
+    """Settings that distinguish the case from those of other series with the same architecture, task and length."""
 
     @property
     def label(self) -> str:
         """The case as `arch/task/length`."""
         return f"{self.arch}/{self.task}/{self.length}"
+
+    @property
+    def heading(self) -> str:
+        """The case with the settings that distinguish it, such as `lstm/adding/128, steps=600`."""
+        return f"{self.label}, {self.condition}" if self.condition else self.label
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -150,7 +157,11 @@ def history(
                 differences=differences,
             )
             points.setdefault(identity, []).append(point)
-    return [_series(*series[identity], metric, of_series) for identity, of_series in points.items()]
+    settings = distinguishing_settings([series[identity][0] for identity in points], allow)
+    return [
+        _series(*series[identity], metric, of_series, condition)
+        for (identity, of_series), condition in zip(points.items(), settings, strict=True)
+    ]
 
 
 def locations(
@@ -198,7 +209,13 @@ def matches(glob: str, case: Case) -> bool:
 
 
 def _series(
-    case: Case, grid_point: str, at: Mapping[str, int], environment: str, metric: str, points: list[HistoryPoint]
+    case: Case,
+    grid_point: str,
+    at: Mapping[str, int],
+    environment: str,
+    metric: str,
+    points: list[HistoryPoint],
+    condition: str,
 ) -> Series:
     return Series(
         arch=case.arch,
@@ -210,6 +227,7 @@ def _series(
         environment=environment,
         points=tuple(points),
         changes=change_points([point.value.middle for point in points]),
+        condition=condition,
     )
 
 
@@ -253,8 +271,7 @@ def _grid_point(case: Case, allow: frozenset[str]) -> str:
     """Return a digest of the case that does not depend on its seed or on allowed fields."""
     document = case.model_copy(update={"seed": 0}).model_dump(mode="json")
     for field in allow:
-        name = field.removeprefix("protocol ")
-        (document["protocol"] if name != field else document).pop(name.replace(" ", "_"), None)
+        (document["protocol"] if field.startswith("protocol ") else document).pop(setting_name(field), None)
     return digest(document)
 
 

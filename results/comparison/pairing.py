@@ -148,26 +148,30 @@ def pair_records(
     )
 
 
-def distinguishing_settings(pairs: Sequence[Pair]) -> list[str]:
-    """Return one text per pair: the settings that differ among pairs of the same architecture, task and length.
+def distinguishing_settings(cases: Sequence[Case], allow: frozenset[str] = frozenset()) -> list[str]:
+    """Return one text per case: the settings that differ among cases of the same architecture, task and length.
 
-    The text is empty if no setting differs.
+    The text is empty if no setting differs. `allow` are names of fields from `ALLOWABLE` that are left out.
     """
+    allowed = {setting_name(field) for field in allow}
     rivals: dict[tuple[str, str, int], list[dict[str, object]]] = {}
-    for pair in pairs:
-        case = pair.case
+    for case in cases:
         rivals.setdefault((case.arch, case.task, case.length), []).append(_settings(case))
     labels: list[str] = []
-    for pair in pairs:
-        case = pair.case
+    for case in cases:
         candidates = rivals[case.arch, case.task, case.length]
         distinct = [
             f"{name}={value}"
             for name, value in _settings(case).items()
-            if len({str(settings[name]) for settings in candidates if name in settings}) > 1
+            if name not in allowed and len({str(each[name]) for each in candidates if name in each}) > 1
         ]
         labels.append(", ".join(distinct))
     return labels
+
+
+def setting_name(field: str) -> str:
+    """Return the name under which a case or its protocol has a field of `ALLOWABLE`, such as `solved_after`."""
+    return field.removeprefix("protocol ").replace(" ", "_")
 
 
 def _grouped(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from results.schema.case import Case
 from results.schema.record import Record
 from results.schema.run import RunFile
+from results.specs.registry import suggestion
 
 Renamed = Mapping[str, str]
 """New names by old names: names of architectures or tasks, or specs with options."""
@@ -42,6 +43,26 @@ def require_no_circle(names: Renamed) -> None:
             seen.append(following)
 
 
+def require_known(given: Renamed, cases: Iterable[Case], names: Renamed, *, or_new: bool = False) -> None:
+    """Raise `RenameError` if no case has, or had, one of the old names that a user gave.
+
+    Args:
+        given: The new names by old names that the user gave.
+        cases: The cases of all runs, under the names with which they were stored.
+        names: All new names by old names, as `renames` returns them.
+        or_new: Whether the new name may be known instead, because no case need have the old one.
+    """
+    specs = {spec for case in cases for spec in (case.arch, case.task)}
+    stages = {stage for spec in specs for stage in _stages(spec, names)}
+    known = stages | {stage.partition(":")[0] for stage in stages}
+    for old, new in given.items():
+        if old in known or (or_new and new.partition(":")[0] in known):
+            continue
+        # The names alone are listed: options are shown only to a user who gave some.
+        choices = known if ":" in old else {spec.partition(":")[0] for spec in specs}
+        raise RenameError(f"cannot rename {old!r}: no case has this name{suggestion(old, sorted(choices))}")
+
+
 def new_name(spec: str, names: Renamed) -> str:
     """Return the latest name of an architecture or a task.
 
@@ -50,6 +71,13 @@ def new_name(spec: str, names: Renamed) -> str:
     >>> new_name("leaky:keep=0.9", {"leaky": "leaky_integrator"})
     'leaky_integrator:keep=0.9'
     """
+    *_, latest = _stages(spec, names)
+    return latest
+
+
+def _stages(spec: str, names: Renamed) -> Iterator[str]:
+    """Yield the names that an architecture or a task has had: the one that is given, and each later one."""
+    yield spec
     for _ in range(len(names)):
         name, colon, options = spec.partition(":")
         if spec in names:
@@ -58,7 +86,7 @@ def new_name(spec: str, names: Renamed) -> str:
             spec = names[name] + (("," if ":" in names[name] else colon) + options if options else "")
         else:
             break
-    return spec
+        yield spec
 
 
 def rename_run(

@@ -69,6 +69,13 @@ def test_a_wrong_renaming_is_refused(measured: Carousel, text: str, said: str) -
     assert said in done.err
 
 
+def test_a_renaming_of_names_that_neither_version_has_is_refused(measured: Carousel, versions: Versions) -> None:
+    done = measured("--rename", "nosuch=foo")
+    assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+    assert "cannot rename 'nosuch': no case has this name; available: " in done.err
+    assert not Path("store").exists() and not versions.timed
+
+
 def test_a_circle_is_refused(measured: Carousel, versions: Versions) -> None:
     done = measured("--rename", "lstm=gru", "--rename", "gru=lstm")
     assert (done.code, len(done.err.splitlines())) == (USAGE, 1)

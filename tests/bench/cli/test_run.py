@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from bench.cli.main import app
 from bench.commands.quantities import parse_duration
 from bench.commands.run import parse_memory
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
 from bench.machine.environment import available_cores
+from bench.plans.protocol_settings import OWN_OPTIONS
 from bench.probes import deadline
-from results import Store
+from results import Protocol, Store
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
 
@@ -34,6 +38,11 @@ __all__ = ["carousel", "inline"]
         (("--dry-run", "--json", "--against", "."), "--dry-run and --json exclude each other with --against"),
         (("--set", "steps"), "--set takes FIELD=VALUE, such as learning_rate=3e-3, not 'steps'"),
         (("--set", "stepz=1"), "the protocol has no field 'stepz'; did you mean steps?"),
+        (("--set", "seeds=3"), "the protocol has no field 'seeds'; use --seeds"),
+        (("--set", "lengths=64"), "the protocol has no field 'lengths'; use --lengths"),
+        (("--set", "tasks=adding"), "the protocol has no field 'tasks'; use --task"),
+        (("--set", "params-of=layers"), "the protocol has no field 'params-of'; use --params-of"),
+        (("--set", "seed=3"), "the protocol has no field 'seed'; did you mean --seeds?"),
         (("--set", "steps=1", "--set", "steps=2"), "--set steps is given twice; give it once"),
         (("--set", "steps=many"), "steps must be a whole number, not 'many'"),
         (
@@ -50,6 +59,13 @@ def test_invalid_options_are_reported_in_one_line(
     assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "carousel-runs").exists()
+
+
+def test_the_options_that_set_suggests_exist() -> None:
+    commands: Any = typer.main.get_command(app)
+    options = {name for option in commands.commands["run"].params for name in option.opts}
+    assert set(OWN_OPTIONS.values()) <= options
+    assert not OWN_OPTIONS.keys() & Protocol.model_fields.keys()
 
 
 def test_repeat_is_stored_with_the_run(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:

@@ -189,6 +189,11 @@ def test_a_renaming_in_the_plan_of_the_new_run_joins_cases(carousel: Carousel, b
         (["lstm=a", "lstm=b"], "gives 'lstm' two new names"),
         (["lstm=a", "a=lstm"], "lstm → a → lstm is a circle of new names"),
         (["lstm=rnn"], "has both rnn and lstm, which would become one"),
+        (
+            ["lstn=memory"],
+            "cannot rename 'lstn': no case has this name; did you mean 'lstm'?",
+        ),
+        (["lstm=memory", "nosuch=foo"], "cannot rename 'nosuch': no case has this name; available: lstm, rnn, task0"),
     ],
 )
 def test_an_invalid_renaming_is_one_line(carousel: Carousel, base: str, texts: list[str], expected: str) -> None:
@@ -293,6 +298,35 @@ def test_what_fail_on_leaves_out_is_named(carousel: Carousel) -> None:
     assert set(document["regressed_but_not_judged"]) == {
         f"lstm on task0 32: accuracy at length {length}" for length in (32, 64, 128)
     }
+
+
+def test_reasons_and_tables_agree_with_the_headline(carousel: Carousel) -> None:
+    cases = grid(tasks=1, seeds=2)
+    base, new = (stored(run_of(cases, draw, processes=1, noise=0.02)) for draw in (1, 2))
+    options = ("--fail-on", "streaming:10%", "--summary", "summary.md")
+    ended = carousel("check", base, new, *options)
+    inconclusive = re.match(r"passed: .* (\d+) inconclusive", ended.out)
+    assert inconclusive is not None
+    reasons = [line for line in ended.out.splitlines() if " inconclusive, " in line and line.startswith("—")]
+    assert sum(int(line.split()[1]) for line in reasons) == int(inconclusive[1]) > 0
+    judged, _, unjudged = ended.out.partition("inconclusive, not judged")
+    assert ": step" in judged and ": step" not in unjudged
+    assert "forward, batch" in unjudged and "forward, batch" not in judged
+    summary = Path("summary.md").read_text(encoding="utf-8").replace("\\", "")
+    rows = [line for line in summary.splitlines() if line.startswith("| ") and "inconclusive (" in line]
+    marked = ["not judged: inconclusive" in line for line in rows]
+    assert marked == sorted(marked) and marked.count(False) == int(inconclusive[1])
+    assert f"<summary>{len(rows)} inconclusive, {marked.count(True)} of them not judged</summary>" in summary
+
+
+def test_a_reason_shared_by_metrics_of_all_kinds_is_one_line(carousel: Carousel, base: str) -> None:
+    longer = [case.model_copy(update={"protocol": case.protocol.model_copy(update={"steps": 60})}) for case in CASES]
+    new = stored(run_of(longer, 2, noise=0.02))
+    ended = carousel("check", base, new)
+    counted = re.search(r"(\d+) not comparable", ended.out)
+    reasons = [line for line in ended.out.splitlines() if "not comparable, protocol steps" in line]
+    assert counted is not None
+    assert reasons == [f"— {counted[1]} rows not comparable, protocol steps: {CASES[0].protocol.steps} → 60"]
 
 
 def test_a_check_of_all_metrics_leaves_nothing_unjudged(carousel: Carousel, base: str) -> None:

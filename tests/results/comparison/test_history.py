@@ -10,7 +10,9 @@ import pytest
 import ruptures
 
 import reports
-from results import Measurement, Record, RunFile, change_points, history, interval_of_scores
+from reports.figures import history_figure
+from reports.html import history_page
+from results import Case, Measurement, Record, RunFile, change_points, history, interval_of_scores
 from results.comparison import locations
 from results.statistics.change_points import FALSE_ALARMS, strongest_split
 from tests.results.examples import case, record, run_file
@@ -64,6 +66,31 @@ def test_incomparable_runs_are_in_separate_series() -> None:
     both = history([run_of(1, 0), run_of(2, 0, torch="2.14.0"), run_of(3, 0)])
     assert sorted(len(series.points) for series in both) == [1, 2]
     assert {"torch 2.13.0" in series.environment for series in both} == {True, False}
+
+
+def with_protocol(run: tuple[RunFile, list[Record]], **settings: object) -> tuple[RunFile, list[Record]]:
+    """Return a run whose cases have other settings in their protocol."""
+
+    def changed(case: Case) -> Case:
+        return case.model_copy(update={"protocol": case.protocol.model_copy(update=settings)})
+
+    file, records = run
+    moved = [each.model_copy(update={"case": changed(each.case), "key": changed(each.case).key}) for each in records]
+    return file.model_copy(update={"cases": tuple(map(changed, file.cases))}), moved
+
+
+def test_the_heading_has_the_settings_that_tell_series_apart() -> None:
+    runs = [with_protocol(run_of(day, 0), steps=steps, batch=16) for day, steps in ((1, 100), (2, 60), (3, 100))]
+    label = "lstm:forget_bias=1/first_last/32"
+    assert [each.heading for each in history(runs)] == [f"{label}, steps=100", f"{label}, steps=60"]
+    page, figure = history_page(history(runs)), history_figure(history(runs))
+    assert "steps=100</h2>" in page and "steps=60</h2>" in page
+    assert figure is not None and "steps=100" in figure.description and "steps=60" in figure.description
+    (joined,) = history(runs, allow=frozenset({"protocol steps"}))
+    assert joined.heading == label
+    others = [*runs, with_protocol(run_of(4, 0), steps=60, batch=8)]
+    of_batches = history(others, allow=frozenset({"protocol steps"}))
+    assert [each.condition for each in of_batches] == ["batch=16", "batch=8"]
 
 
 def test_a_range_is_never_taken_for_a_length() -> None:

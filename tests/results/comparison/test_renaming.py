@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from results.comparison import RenameError, rename_run, renames, require_no_circle
+from results.comparison import RenameError, rename_run, renames, require_known, require_no_circle
 from results.comparison.renaming import new_name
 from tests.results.planted import case_of, run_of
 
@@ -32,6 +32,22 @@ def test_a_circle_is_refused(names: dict[str, str]) -> None:
         require_no_circle(names)
     with pytest.raises(RenameError, match="is a circle of new names"):
         renames([], names)
+
+
+@pytest.mark.parametrize("old", ["rnn", "lstm", "lstm:forget=coupled", "memory", "memory:forget=coupled", "first_last"])
+def test_names_that_a_case_has_or_had_are_known(old: str) -> None:
+    cases = [case_of("rnn"), case_of("lstm:forget=coupled")]
+    require_known({old: "new"}, cases, {"lstm": "memory", old: "new"})
+
+
+@pytest.mark.parametrize("old", ["rn", "lstm:forget=none", "new", "task"])
+def test_a_name_that_no_case_has_is_refused(old: str) -> None:
+    cases = [case_of("rnn"), case_of("lstm:forget=coupled")]
+    with pytest.raises(RenameError, match=f"cannot rename '{old}': no case has this name"):
+        require_known({old: "rnn"}, cases, {old: "rnn"})
+    require_known({old: "rnn"}, cases, {old: "rnn"}, or_new=True)
+    with pytest.raises(RenameError, match="no case has this name"):
+        require_known({old: "foo"}, cases, {old: "foo"}, or_new=True)
 
 
 def test_later_runs_and_the_command_line_override_names() -> None:

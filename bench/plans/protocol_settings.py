@@ -1,0 +1,53 @@
+"""The option `--set` of `carousel run`, which sets fields of the training protocol."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from bench.errors import UsageError
+from results import Protocol
+
+OWN_OPTIONS = {"archs": "--arch", "arch": "--arch", "tasks": "--task", "task": "--task", "probes": "--measure"} | {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        *("lengths", "seeds", "params", "params_of", "width", "state", "step_flops", "learning_rates", "tuning_seeds"),
+        *("measure", "device", "workers", "repeat", "deadline", "timeout", "memory"),
+    )
+}
+"""The options for what a user may take for a field of the protocol."""
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a protocol that `--set` gives, such as `steps=2000` or `evaluate_at=[64, "40..256"]`.
+
+    A value is read as in a TOML file. What is no TOML value is text. Raises `UsageError` if a field is unknown, has no
+    value or is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not value:
+            raise UsageError(f"--set takes FIELD=VALUE, such as learning_rate=3e-3, not {text!r}")
+        if name not in Protocol.model_fields:
+            raise UsageError(f"--set {text}: the protocol has no field {name!r}; {_hint(name)}")
+        if name in found:
+            raise UsageError(f"--set {name} is given twice; give it once")
+        try:
+            found[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = value
+    return found
+
+
+def _hint(name: str) -> str:
+    """Return what to give in place of a field that the protocol does not have."""
+    field = name.replace("-", "_")
+    if field in OWN_OPTIONS:
+        return f"use {OWN_OPTIONS[field]}"
+    close = difflib.get_close_matches(field, [*Protocol.model_fields, *OWN_OPTIONS], n=1)
+    if close:
+        return f"did you mean {OWN_OPTIONS.get(close[0], close[0])}?"
+    return f"choose from {', '.join(Protocol.model_fields)}"
