@@ -36,6 +36,7 @@ def test_the_page_has_an_example_of_each_hook() -> None:
     assert EXAMPLES.keys() == {"decaying", "sparse", "mixed", "folds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_passes_every_check(tmp_path: Path, name: str) -> None:
     load_example(tmp_path, name)

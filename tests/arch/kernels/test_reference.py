@@ -286,6 +286,7 @@ def test_what_the_gru_saves_with_padding() -> None:
     assert not torch.equal(units[0], values["saved"].permute(0, 1, 3, 2, 4).flatten(3)[..., :H])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(shape=shapes(), gates=st.integers(1, 4), data=st.data())
 def test_products_over_a_chunk(shape: Shape, gates: int, data: st.DataObject) -> None:

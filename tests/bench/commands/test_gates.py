@@ -50,6 +50,7 @@ def test_gates_command_plots_one_case(tmp_path: Path, carousel: Carousel, inline
     assert all(load_traces(run, record) is not None for record in records.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

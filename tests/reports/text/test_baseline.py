@@ -59,6 +59,7 @@ def test_every_row_of_the_comparison_is_formatted(run: RunFile, records: list[Re
     assert written.status == "warn"
 
 
+@pytest.mark.slow
 def test_page_shows_the_verdict_first_and_both_runs(run: RunFile, records: list[Record]) -> None:
     outline = Outline(reports.page(run, records, baseline=second_run.baseline()))
     base = second_run.baseline()
@@ -78,6 +79,7 @@ def test_runs_without_shared_cases_give_a_page(run: RunFile, records: list[Recor
     assert "Scores and step costs in both runs" not in text
 
 
+@pytest.mark.slow
 def test_hostile_names_in_both_runs_are_shown_as_text() -> None:
     def shown(names: Iterable[str]) -> Outline:
         records = [
