@@ -62,6 +62,7 @@ def execute(notebook: Any) -> None:
         resources={"metadata": {"path": str(HOME / "examples")}},
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--InlineBackend.figure_formats=svg"],  # text, whose changes can be read
     )
     client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
     notebook.metadata.pop("language_info", None)  # it names the version of Python
