@@ -8,7 +8,6 @@ The outputs of a notebook are those of its present code: its metadata hold a dig
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -24,8 +23,7 @@ PAGES = {"inside_an_lstm": "inside-an-lstm.md", "which_memory_for_my_stream": "w
 FIGURES = "figures/notebooks"
 """The folder in `docs/` of the figures."""
 TIMEOUT_SECONDS = 900
-IMAGES = {"image/svg+xml": "svg", "image/png": "png"}
-"""The suffix of a file per kind of image. The first kind that an output has is used."""
+SVG = "image/svg+xml"
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -48,7 +46,9 @@ def code_digest(notebook: Any) -> str:
 
 
 def execute(notebook: Any) -> None:
-    """Run all cells of a notebook in a new kernel, and keep their outputs.
+    """Run all cells of a notebook in a new kernel, and keep their outputs but for standard error.
+
+    Libraries log there what depends on the machine, for instance that matplotlib is building its font cache.
 
     Raises `nbclient.exceptions.CellExecutionError` if a cell fails.
     """
@@ -65,15 +65,18 @@ def execute(notebook: Any) -> None:
         extra_arguments=["--InlineBackend.figure_formats=svg"],  # text, whose changes can be read
     )
     client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata.pop("language_info", None)  # it names the version of Python
     notebook.metadata["executed_code"] = code_digest(notebook)
 
 
-def page(name: str) -> tuple[str, dict[str, bytes]]:
+def page(name: str) -> tuple[str, dict[str, str]]:
     """Return the page of a notebook as Markdown, and its figures by file name."""
     notebook = read_notebook(name)
     parts: list[str] = []
-    figures: dict[str, bytes] = {}
+    figures: dict[str, str] = {}
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             parts.append(cell.source.replace("](../docs/", "]("))
@@ -86,16 +89,14 @@ def page(name: str) -> tuple[str, dict[str, bytes]]:
     return "\n\n".join(filter(None, parts)) + "\n", figures
 
 
-def _output(name: str, cell: Any, output: Any, figures: dict[str, bytes]) -> str:
-    """Return an output as Markdown. The content of an image is added to `figures` under its file name."""
+def _output(name: str, cell: Any, output: Any, figures: dict[str, str]) -> str:
+    """Return an output as Markdown. The content of a figure is added to `figures` under its file name."""
     if output.output_type == "stream":
         return f"```text\n{COLOUR_CODE.sub('', output.text).rstrip()}\n```"
-    for kind, suffix in IMAGES.items():
-        if kind in output.data:
-            file = f"{name.replace('_', '-')}-{len(figures) + 1}.{suffix}"
-            content = output.data[kind]
-            figures[file] = content.encode() if suffix == "svg" else base64.b64decode(content)
-            return f"![{cell.metadata['alt']}]({FIGURES}/{file})"
+    if SVG in output.data:
+        file = f"{name.replace('_', '-')}-{len(figures) + 1}.svg"
+        figures[file] = output.data[SVG]
+        return f"![{cell.metadata['alt']}]({FIGURES}/{file})"
     return f"```text\n{output.data['text/plain'].rstrip()}\n```"
 
 
@@ -113,7 +114,7 @@ def main(arguments: list[str]) -> None:
         text, figures = page(name)
         (HOME / "docs" / file).write_text(text, encoding="utf-8")
         for figure, content in figures.items():
-            (folder / figure).write_bytes(content)
+            (folder / figure).write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":
