@@ -111,7 +111,7 @@ def _of(part: EffectiveLength | LossEvidence | ScoreEvidence | None, field: str)
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as a LaTeX `booktabs` table. The caption has the problems of seeds and the missed budgets.
 
-    The columns in `Table.wide_only` are left out.
+    The columns in `Table.wide_only` are left out. A comment names them, and where they are.
     """
     import pandas
 
@@ -140,7 +140,11 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
     names = latex_names_in_full(full_names(groups))
     text = text.replace("\\end{table}", f"{names}\\end{{table}}") if names else text
-    return f"% needs \\usepackage{{booktabs,graphicx}}\n% run {run.id}\n" + to_ascii(text)
+    head = ["% needs \\usepackage{booktabs,graphicx}", f"% run {run.id}"]
+    if left_out := [heading for heading in table.headings if heading in table.wide_only]:
+        where = f"`carousel show {run.id} --format csv` (or markdown) has them"
+        head.append(f"% left out, so that the table fits a page: {'; '.join(left_out)}. {where}")
+    return to_ascii("\n".join([*head, text]))
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
