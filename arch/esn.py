@@ -22,12 +22,13 @@ tokens is fixed too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from arch.core.backend import Backend, Weight
+from arch.core.backend import Backend, Weight, outside
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -55,7 +56,8 @@ class ESN(RecurrentLayer):
         backend: Implementation of `scan` and of a model's `step`: `auto`, `reference` or `fused`
             (see `arch.core.backend`).
 
-    Raises `ValueError` if an option is not positive, or `leak` above 1.
+    Raises `ValueError` if an option is not positive, or `leak` above 1. `load_state_dict` raises it if a connection
+    reads an input or a unit that the layer does not have.
 
     The layer stands bare by default: block=bare, conv=0 (see `arch.core.block`).
     """
@@ -102,6 +104,7 @@ class ESN(RecurrentLayer):
             U_HK *= spectral_radius / spectral_radius_of(U_HK, self.U_sources_HK)
         self.register_buffer("U_HK", U_HK)
         self.register_buffer("leak_1", torch.full((1,), leak), persistent=False)
+        self.register_load_state_dict_pre_hook(_check_sources)  # type: ignore[no-untyped-call]
 
     @property
     def inputs(self) -> int:
@@ -156,10 +159,10 @@ class ESN(RecurrentLayer):
         H, J, K = self.width, self.W_HJ.shape[1], self.U_HK.shape[1]
         return (
             Weight(self, "W_HJ", (H, J)),
-            Weight(self, "W_sources_HJ", (H, J), torch.int32),
+            Weight(self, "W_sources_HJ", (H, J), torch.int32, below=self.input_width),
             Weight(self, "b_H", (H,)),
             Weight(self, "U_HK", (H, K)),
-            Weight(self, "U_sources_HK", (H, K), torch.int32),
+            Weight(self, "U_sources_HK", (H, K), torch.int32, below=H),
             Weight(self, "leak_1", (1,)),
         )
 
@@ -190,6 +193,20 @@ def spectral_radius_of(U_HK: Tensor, sources_HK: Tensor) -> Tensor:
     dense_HH.scatter_(1, sources_HK.long(), U_HK.double())
     eigenvalues_H: Tensor = torch.linalg.eigvals(dense_HH)
     return eigenvalues_H.abs().max()
+
+
+def _check_sources(layer: ESN, loaded: Mapping[str, Any], prefix: str, *_: object) -> None:
+    """Raise `ValueError` if a connection of weights to be loaded reads an input or a unit that the layer does not have.
+
+    The equations and the kernel read at these places. Nothing is loaded then.
+    """
+    for name, count in (("W_sources_HJ", layer.input_width), ("U_sources_HK", layer.width)):
+        table = loaded.get(prefix + name)
+        if table is not None and table.numel() and not table.is_meta and (source := outside(table, count)) is not None:
+            raise ValueError(
+                f"{prefix}{name}: a connection reads number {source}, but the layer has numbers 0 to {count - 1}; "
+                "load the weights of a network with these inputs and units"
+            )
 
 
 def _uniform(bound: float, *shape: int) -> Tensor:

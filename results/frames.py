@@ -12,6 +12,7 @@ from results.schema.location import location_parts
 from results.schema.metrics import METRICS, central_value
 from results.schema.record import Block, Measurement, Record
 from results.schema.run import RunFile
+from results.specs.spec import value_text
 from results.statistics.convergence import convergence
 from results.store.store import Run, Store
 
@@ -227,7 +228,7 @@ def _identity_of_case(record: Record) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return " ".join(str(each) for each in value) if isinstance(value, tuple) else value
+    return value_text(value) if isinstance(value, tuple) else value
 
 
 def _blocks_of(measurement: Measurement) -> list[tuple[int | None, Block | None]]:

@@ -55,7 +55,7 @@ CELLS, ANSWERS = 64, 400
 
 @dataclass(frozen=True, kw_only=True)
 class ChaoticSeries(Task):
-    """Forecast a chaotic series from its past; scored at every step after the first 17, one real number.
+    """Forecast a chaotic series `horizon` steps ahead; scored at every step after the first 17, one real number.
 
     `system`   the equations: `mackey_glass` or `lorenz`.
     `horizon`  number of steps between the present and the forecast value.

@@ -46,7 +46,7 @@ BLANK = 0
 
 @dataclass(frozen=True, kw_only=True)
 class CopyMemory(Task):
-    """Repeat `symbols` symbols of an `alphabet` after a delay; scored at the last `symbols` steps.
+    """Repeat the first `symbols` symbols after a delay; scored at the last `symbols` steps, one class per symbol.
 
     `symbols`     number of symbols to repeat.
     `alphabet`    number of different symbols.

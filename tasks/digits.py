@@ -28,7 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.core.task import Batch, ImpossibleLength, Reals, Split, Strategy, Task, Tokens, last_step_mask
+from tasks.core.task import Batch, ImpossibleLength, MissingData, Reals, Split, Strategy, Task, Tokens, last_step_mask
 
 PIXELS, LEVELS = 64, 16
 PARTS: dict[Split, tuple[int, int]] = {"train": (0, 14), "validation": (14, 17), "test": (17, 20)}
@@ -147,7 +147,7 @@ def images() -> tuple[Tensor, Tensor]:
     """Return the pixels of all images (N, P), integers from 0 to 16, and their labels (N,).
 
     Raises:
-        ValueError: If scikit-learn is not installed.
+        MissingData: If scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
@@ -155,6 +155,6 @@ def images() -> tuple[Tensor, Tensor]:
         message = (
             "the task digits needs scikit-learn for its images: run `pip install '.[real]'` in a clone of Carousel"
         )
-        raise ValueError(message) from None
+        raise MissingData(message) from None
     data = load_digits()
     return torch.from_numpy(data.data).long(), torch.from_numpy(data.target).long()

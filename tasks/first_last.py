@@ -34,9 +34,9 @@ LAST_ELEMENT_SCORE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class FirstLast(Task):
-    """Compare the first element with the last; scored at the last step, two classes.
+    """Say whether first + last > 0 (or first · last > 0, or first = last); scored at the last step, two classes.
 
-    `rule`  the comparison: `sum`, `product` or `equal`.
+    `rule`  what decides: the `sum` or the `product` of the two elements, or whether they are `equal`.
     """
 
     source: ClassVar[str] = "the study “LSTMs from scratch” (length 30, 5,000 training sequences)"

@@ -50,9 +50,9 @@ MIN_ADVANTAGE = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class KHop(Task):
-    """Name the symbol that is reached by some induction steps; scored at every step, one class per symbol and "none".
+    """Hop `hops` times to just after the last earlier equal symbol, and name the symbol there; scored at every step.
 
-    `hops`      number of induction steps.
+    `hops`      number of hops.
     `alphabet`  number of different symbols.
     """
 

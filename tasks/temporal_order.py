@@ -38,7 +38,7 @@ WINDOW_PERCENT = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalOrder(Task):
-    """Name the signals in their order; scored at the last step, 4 classes (8 with three signals).
+    """Say in which order the signals X and Y occur; scored at the last step, 4 classes (8 with three signals).
 
     `symbols`  number of signals, 2 or 3.
     """

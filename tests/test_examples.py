@@ -76,6 +76,28 @@ def test_light_gru_streams_compiled() -> None:
     torch.testing.assert_close(streamed.double(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_models_of_two_files_with_one_name_each_keep_their_compiled_cell(tmp_path: Path) -> None:
+    text = plugin("light_gru").read_text(encoding="utf-8")
+    files = {"first": text, "second": text.replace("fma(z, state[0] - n, n)", "fma(z, n - state[0], state[0])")}
+    equation = "z_BH * state.h_BH + (1 - z_BH) * n_BH"
+    files["second"] = files["second"].replace(equation, "torch.lerp(state.h_BH, n_BH, z_BH)")
+    x_BTD = torch.randn(2, 30, 2)
+    models, streamed = [], []
+    for folder, content in files.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "light_gru.py").write_text(content, encoding="utf-8")
+        load([tmp_path / folder / "light_gru.py"])
+        models.append(arch.build("light_gru", channels=2, outputs=3, width=20, depth=2, seed=0).eval())
+    with torch.inference_mode():
+        for model in models:
+            assert model.step_backend_for(x_BTD[:, 0], model.init_state(2)) == "fused"
+            streamed.append(model.stream(x_BTD, model.init_state(2))[0])
+            expected = to_float64(model)(x_BTD.double())
+            torch.testing.assert_close(streamed[-1].double(), expected, rtol=0, atol=1e-6)
+    assert (streamed[0] - streamed[1]).abs().max() > 1e-2
+
+
 def test_leaky_integrator_computes_its_equations() -> None:
     load([plugin("leaky_integrator")])
     layer = arch.build("leaky_integrator", channels=1, outputs=1, width=1, depth=1, seed=3).double().layers[0]

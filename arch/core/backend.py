@@ -1,7 +1,8 @@
 """The choice between compiled kernels and the reference implementation.
 
 `reference`  run the equations as written, with torch operations.
-`fused`      run the compiled kernel. `scan` raises `ValueError` if the kernel does not support the inputs.
+`fused`      run the compiled kernel. `scan` raises `ValueError` if the kernel does not support the inputs. `step` and
+             `stream` of a model do not raise: they run the equations, and `step_backend_for` says which of them runs.
 `auto`       run the kernel if it supports the inputs, else the reference implementation. `scan` of a recurrent layer
              also uses the reference implementation for a single step.
 
@@ -58,6 +59,8 @@ class Weight(NamedTuple):
     """The shape that the kernel expects."""
     dtype: torch.dtype = torch.float32
     """The type that the kernel expects."""
+    below: int | None = None
+    """If the kernel reads numbers at these places: how many numbers there are. None if the values are no places."""
 
     @property
     def tensor(self) -> Tensor | None:
@@ -183,7 +186,15 @@ def weights_obstacle(weights: Iterable[Weight], *, in_place: bool = False) -> st
             return f"{weight.name}: {obstacle}"
         if in_place and not tensor.is_contiguous():
             return f"{weight.name}: the kernel needs a contiguous tensor"
+        if weight.below is not None and (place := outside(tensor, weight.below)) is not None:
+            return f"{weight.name}: {place} is not from 0 to {weight.below - 1}"
     return None
+
+
+def outside(places: Tensor, count: int) -> int | None:
+    """Return one of the whole numbers that is not from 0 to `count` - 1, or None if all are."""
+    low, high = places.aminmax()
+    return next((value for value in (int(low), int(high)) if not 0 <= value < count), None)
 
 
 def tensors_obstacle(tensors: Iterable[tuple[Any, tuple[int | None, ...]]]) -> str | None:

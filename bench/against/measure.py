@@ -66,11 +66,14 @@ def describe_in_turns(request: Request, settings: Settings, console: Console) ->
         print_planned(request, settings, planned, console)
 
 
-def measure_in_turns(request: Request, settings: Settings, console: Console, *, quiet: bool) -> tuple[Run, Run]:
+def measure_in_turns(
+    request: Request, settings: Settings, console: Console, *, quiet: bool, is_step: bool = False
+) -> tuple[Run, Run]:
     """Measure a plan with the base and with the new version in turns, and return the two finished runs, base first.
 
     Two unfinished runs of the same request are resumed after their last whole round of pairs. If `quiet` is true, print
-    only warnings and long waits. Ctrl-C leaves both runs as they are, and says so.
+    only warnings and long waits. Ctrl-C leaves both runs as they are, and says so. If the measurement is a step of a
+    search, `is_step`, the line does not say how to resume.
 
     Raises `UsageError` if the base is no version, cannot run the plan or cannot be compared with the new version. Then
     nothing has been measured or stored. Raises `StoreError` if the store cannot be written.
@@ -104,7 +107,7 @@ def measure_in_turns(request: Request, settings: Settings, console: Console, *, 
             _measure(sides, settings, progress, interrupted)
         except KeyboardInterrupt:
             progress.__exit__(None, None, None)
-            _print_interrupted(sides, console)
+            _print_interrupted(sides, console, is_step=is_step)
             raise
         base, new = (_finish(side, store) for side in sides)
     return base, new
@@ -223,10 +226,7 @@ def _finish(side: _Side, store: Store) -> Run:
     return side.run
 
 
-def _print_interrupted(sides: Sequence[_Side], console: Console) -> None:
+def _print_interrupted(sides: Sequence[_Side], console: Console, *, is_step: bool) -> None:
     base, new = sides
-    line = (
-        f"stopped: what was measured is stored, and `carousel check {base.run.id} {new.run.id}` judges it; rerun "
-        "the same command to resume"
-    )
-    print_lines([line], console)
+    line = f"stopped: what was measured is stored, and `carousel check {base.run.id} {new.run.id}` judges it"
+    print_lines([line if is_step else f"{line}; rerun the same command to resume"], console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,6 +28,8 @@ Answer = Literal["good", "bad", "unknown"]
 
 SHORT = 10
 """Number of digits of a commit that are shown."""
+FLAGS = frozenset({"-v", "--verbose", "--json", "--"})
+"""Words of the command that begin with a dash and have no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     settings = against.settings(repeat=options.repeat, scheduler=options.scheduler, plugin_files=options.plugin_files)
     assert settings is not None
     steps: list[dict[str, str]] = []
+    bounds = {"good": good, "bad": bad}
     with only_documents_on_standard_output(options.as_json), found_version(good) as base:
         request = new_request(options, arguments, console)
         verb = "changes" if len(commits) == 1 else "change"
@@ -102,12 +106,15 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
             said = "cannot be told" if answer == "unknown" else answer
             print_lines([f"{said}: {name}", f"  {reason}"], console)
             steps.append({"commit": commit, "subject": subject, "answer": answer, "reason": reason})
+            if position < len(commits) - 1 and answer in bounds:
+                bounds[answer] = commit[:SHORT]
             return answer
 
         try:
             suspects = search(len(commits), judge)
         except KeyboardInterrupt:
-            print_lines(["stopped: what was measured is stored; the same command starts the search anew"], console)
+            command = command_between(arguments, (good, bad), (bounds["good"], bounds["bad"]))
+            print_lines([f"to continue the search, run `{command}`"], console)
             return INTERRUPTED
     found = [] if suspects is None else commits[suspects.first : suspects.last + 1]
     code = _exit_code(suspects, steps)
@@ -119,6 +126,23 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     return code
 
 
+def command_between(arguments: Sequence[str], given: tuple[str, str], bounds: tuple[str, str]) -> str:
+    """Return a `bisect` command as shell text, with other revisions in place of the given ones.
+
+    Args:
+        arguments: The words of the command after `carousel`, which begin with `bisect`.
+        given: GOOD and BAD, as among the words.
+        bounds: What to put in their place.
+    """
+    replaced, left = list(arguments), list(zip(given, bounds, strict=True))
+    for index, word in enumerate(arguments):
+        option = arguments[index - 1]
+        is_value = option.startswith("-") and "=" not in option and option not in FLAGS
+        if left and index > 0 and word == left[0][0] and not is_value:
+            replaced[index] = left.pop(0)[1]
+    return shlex.join(["carousel", *replaced])
+
+
 def _judge(
     commit: str, request: Request, settings: Settings, options: RunOptions, console: Console
 ) -> tuple[Answer, str]:
@@ -127,7 +151,9 @@ def _judge(
     try:
         with found_version(commit) as version:
             named = replace(version, name=f"commit {commit[:SHORT]}")
-            base, new = measure_in_turns(request, replace(settings, new=named), console, quiet=options.quiet)
+            base, new = measure_in_turns(
+                request, replace(settings, new=named), console, quiet=options.quiet, is_step=True
+            )
         comparison = compare_stored(
             options.store, base.id, new.id, thresholds=criterion.thresholds, allow=options.against.allow
         )

@@ -12,6 +12,7 @@ from typing import Literal
 import reports
 from bench.errors import UsageError
 from results import Case, Record, RunFile
+from results.specs import value_text
 
 MAX_LISTED = 8
 """Maximum number of cases listed in one message. Any further cases are only counted."""
@@ -93,7 +94,7 @@ def differences(cases: Sequence[Case]) -> list[str]:
         ", ".join(
             [
                 *(row[field] if field in ("arch", "task") else f"{field} {row[field]}" for field in differing),
-                *(f"{field}={value}" for field, value in protocol.items() if value != common[field]),
+                *(f"{field}={value_text(value)}" for field, value in protocol.items() if value != common[field]),
             ]
         )
         or "the most common protocol"

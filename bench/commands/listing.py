@@ -59,8 +59,9 @@ def list_names(kind: Kind, glob: str, *, store: Path, plugin_files: Sequence[Pat
         _print_runs(matching)
     else:
         _print_rows(matching)
-        if kind in DETAILS:
-            name = matching[0]["name"] if len(matching) == 1 else "NAME"
+        explained = [row["name"] for row in matching if row.keys() > {"name", "summary"}]  # no disabled plugins
+        if kind in DETAILS and explained:
+            name = explained[0] if len(matching) == 1 else "NAME"
             print_lines([f"`{DETAILS[kind]} {name}` shows more"], new_console(), style="dim")
 
 
@@ -162,6 +163,7 @@ def list_runs(store: Path) -> list[Row]:
 def describe_task(spec: str, length: int | None, seed: int) -> str:
     """Return a description of a task with one example sequence. Raises `UsageError` for a wrong spec or length.
 
+    If the data of the task are not installed, the description says what to install instead of showing a sequence.
     `length` is in steps. If `length` is None, a short length is chosen. `seed` selects the sequence.
     """
     import tasks
@@ -194,9 +196,11 @@ def _with_plugins(rows: list[Row], loaded: Loaded) -> list[Row]:
 
 def _chance_level(task: tasks.Task) -> Row:
     """Return the chance level at the shortest length, or what to install if the data of the task is missing."""
+    import tasks
+
     try:
         return {"chance there": round(task.chance(task.min_length), 4)}
-    except ValueError as error:
+    except tasks.MissingData as error:
         return {"unavailable": str(error)}
 
 
@@ -224,7 +228,9 @@ def _print_rows(rows: Sequence[Row]) -> None:
     for row in rows:
         print_labelled(row["name"], f": {row['summary']}", console)
         for key, value in row.items():
-            if key not in ("name", "summary"):
+            if key == "unavailable":  # one line, so that the command in it can be copied
+                print_lines([f"    {key}: {value}"], console, style="dim")
+            elif key not in ("name", "summary"):
                 text = Text(printable(f"{LABELS.get(key, key)}: {_as_text(value)}"), "dim")
                 console.print(Padding(text, (0, 0, 0, 4), expand=False))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.format.numbers import amount
 from results import Case, Protocol
-from results.specs import Spec
+from results.specs import Spec, value_text
 
 
 class Labels:
@@ -50,7 +50,7 @@ class Labels:
         if not case.protocol.trains:
             return [*size, *(["untrained"] if self._has_trained else [])]
         fields = [
-            f"{field}={value}"
+            f"{field}={value_text(value)}"
             for field, usual in self._protocol_fields.items()
             if (value := getattr(case.protocol, field)) != usual or with_usual
         ]

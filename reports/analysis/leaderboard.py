@@ -312,10 +312,10 @@ def _row(
         budget_excess=has / budget.amount - 1 if budget and has is not None else None,
         trained_state_bytes=_shared(model.state_bytes for model in models),
         trained_step_flops=_shared(model.step_flops for model in models),
-        state_bytes=far.state_bytes if far else None,
-        step_flops=needs.flops,
-        step_bytes=needs.moved_bytes,
-        weight_bytes=needs.weight_bytes,
+        state_bytes=_whole(far.state_bytes) if far else None,
+        step_flops=_whole(needs.flops),
+        step_bytes=_whole(needs.moved_bytes),
+        weight_bytes=_whole(needs.weight_bytes),
         step_timing=far.timing if far else None,
         near_position=near.position if near else None,
         near_step_seconds=near.p50_seconds if near else None,
@@ -367,6 +367,11 @@ def bounds(
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return None, None
     return max(interval.low, floor), min(interval.high, ceiling)
+
+
+def _whole(count: float | None) -> float | None:
+    """Return a median of counts as a whole number, unless it lies between two."""
+    return int(count) if count is not None and count % 1 == 0 else count
 
 
 def _shared(values: Iterable[int | None]) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from reports.analysis.groups import Group
 from reports.analysis.traces import settings_of
 from results import Case
-from results.specs import Spec
+from results.specs import Spec, value_text
 
 DROPOUT = "dropout"
 REMEDIES = frozenset({DROPOUT, "weight_decay", "train_sequences"})
@@ -127,7 +127,7 @@ def value_of(group: Group, field: str) -> Value:
 def _value(value: object) -> Value:
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = value_text(value)
     try:
         return float(text)
     except ValueError:

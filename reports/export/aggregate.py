@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,12 +14,13 @@ from rich.text import Text
 
 from reports.analysis.aggregate import LEVELS, Aggregate, aggregates
 from reports.analysis.groups import Group, full_names, group_cases, specifications
+from reports.export.csv_text import csv_text
 from reports.export.errors import NothingToShow
 from reports.export.names import latex_names_in_full, names_in_full
 from reports.export.paper_layout import HEAD_LINES, LETTER_POINTS, MAX_LINES
 from reports.format import new_console, plural, print_lines, print_table
 from reports.format.console import MEASURING_WIDTH
-from reports.format.escape import escape_cell, latex_breakable, latex_text, markdown_text, to_ascii
+from reports.format.escape import latex_breakable, latex_text, markdown_text, to_ascii
 from results import Interval, Record, RunFile
 
 CAPTION = (
@@ -34,6 +33,8 @@ NAME_POINTS = 90
 """The largest width of the LaTeX column of names. Longer names are broken, so that negative intervals fit too."""
 MAX_ROWS = (MAX_LINES - HEAD_LINES) // 2
 """The largest number of rows of one LaTeX table. Each name may take two lines."""
+AGGREGATE_COLUMNS = ("arch", "arch_spec", "differs", "quantity", "than", "than_spec", "value", "low", "high", "runs")
+"""The columns of the aggregates as CSV."""
 Rows = list[tuple[str, ...]]
 
 
@@ -172,25 +173,21 @@ def _markdown(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> 
 
 
 def _csv(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> str:
-    """Return one line per architecture and quantity, with unrounded numbers. Every text is quoted.
+    """Return one line per architecture and quantity, in the spelling of `csv_text`.
 
     `arch` and `than` are short labels, and `arch_spec` and `than_spec` are the architectures with all options.
     `differs` says in what else `arch` differs from others of the run.
     """
     specs, differs = specifications(groups), _differs(groups)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(("arch", "arch_spec", "differs", "quantity", "than", "than_spec", "value", "low", "high", "runs"))
+    lines: list[tuple[object, ...]] = []
     for each in found:
         quantities: list[tuple[str, str, Interval]] = [("iqm", "", each.iqm), ("mean", "", each.mean)]
         quantities += [(f"runs_above_{level}", "", x) for level, x in zip(LEVELS, each.profile, strict=True)]
         quantities += [("improvement", other, x) for other, x in each.improvement]
         for quantity, other, x in quantities:
-            names = map(
-                escape_cell, (each.arch, specs[each.arch], differs[each.arch], quantity, other, specs.get(other, ""))
-            )
-            writer.writerow([*names, x.middle, x.low, x.high, each.runs])
-    return out.getvalue()
+            names = (each.arch, specs[each.arch], differs[each.arch], quantity, other, specs.get(other, ""))
+            lines.append((*names, x.middle, x.low, x.high, each.runs))
+    return csv_text(AGGREGATE_COLUMNS, lines)
 
 
 def _latex(run: RunFile, found: list[Aggregate], groups: Sequence[Group]) -> str:

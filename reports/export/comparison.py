@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -12,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reports.export.csv_text import csv_text
 from reports.format import new_console, numbers, print_lines, print_table, printable
-from reports.format.escape import escape_cell, markdown_text
+from reports.format.escape import markdown_text
 from reports.text.comparison import (
     cells,
     differences_in_words,
@@ -168,21 +167,19 @@ def comparison_as_csv(comparison: Comparison) -> str:
     """Return all rows as CSV with unrounded numbers, followed by the missing and the newly failed cases.
 
     The verdict of such a case is `missing in base`, `missing in new` or `newly failed`. The last column has the
-    differences between the conditions of the runs, which are the same in all rows. Every text is quoted. Texts are
-    escaped as `escape_cell` does.
+    differences between the conditions of the runs, which are the same in all rows. Values are spelled as in
+    `reports.export.csv_text`.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     names = [*Row.__dataclass_fields__, "differences"]
     differences = "; ".join(differences_in_words(comparison))
-    writer.writerow(names)
+    lines: list[list[object]] = []
     for row in comparison.rows:
         values = asdict(row) | {
             "at": " ".join(f"{name}={value}" for name, value in location_parts(dict(row.at))),
             "units": f"{row.units[0]} against {row.units[1]}",
             "differences": differences,
         }
-        writer.writerow(["" if values[name] is None else escape_cell(values[name]) for name in names])
+        lines.append([values[name] for name in names])
     for each in (*comparison.missing, *comparison.failed):
         case = each.case
         verdict = f"missing in {each.run}" if each in comparison.missing else "newly failed"
@@ -191,8 +188,8 @@ def comparison_as_csv(comparison: Comparison) -> str:
             known["benchmark"] = case
         else:
             known |= {"arch": case.arch, "task": case.task, "length": case.length, "condition": f"seed={case.seed}"}
-        writer.writerow([escape_cell(known.get(name, "")) for name in names])
-    return out.getvalue()
+        lines.append([known.get(name) for name in names])
+    return csv_text(names, lines)
 
 
 def comparison_as_document(comparison: Comparison) -> dict[str, object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -11,9 +9,10 @@ from functools import partial
 from reports.analysis.groups import full_names, group_cases
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.streaming.step_costs import marked
+from reports.export.csv_text import csv_text
 from reports.export.names import latex_names_in_full, names_in_full
 from reports.format import numbers
-from reports.format.escape import escape_cell, latex_text, markdown_text, to_ascii
+from reports.format.escape import latex_text, markdown_text, to_ascii
 from reports.text.budgets import missed_budgets
 from reports.text.context import are_untrained, untrained_sentence
 from reports.text.lengths import effective_estimate
@@ -71,23 +70,17 @@ def as_markdown(run: RunFile, records: Sequence[Record]) -> str:
 
 
 def as_csv(run: RunFile, records: Sequence[Record]) -> str:
-    """Return the leaderboard as CSV with unrounded numbers.
-
-    Every text is quoted. Texts are escaped as `escape_cell` does.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(CSV_COLUMNS)
+    """Return the leaderboard as CSV, in the spelling of `csv_text`. A list of several numbers is a text."""
+    lines: list[list[object]] = []
     for row in leaderboard_of(group_cases(run, records)):
         values = _flat(row) | {
+            "seed_scores": row.seed_scores[0] if len(row.seed_scores) == 1 else " ".join(map(repr, row.seed_scores)),
             "problems": "; ".join(row.problems),
             "range_scores": "; ".join(f"{each.lengths} {each.score!r}" for each in row.range_scores),
             "strategies": "; ".join(f"{each.name} {each.score!r}" for each in row.strategies if each.score is not None),
         }
-        cells = {name: escape_cell(values[name]) for name in CSV_COLUMNS}
-        cells["seed_scores"] = " ".join(f"{score!r}" for score in row.seed_scores)  # a single number may be read as one
-        writer.writerow([cells[name] for name in CSV_COLUMNS])
-    return out.getvalue()
+        lines.append([values[name] for name in CSV_COLUMNS])
+    return csv_text(CSV_COLUMNS, lines)
 
 
 def leaderboard_document(run: RunFile, records: Sequence[Record]) -> list[dict[str, object]]:
@@ -111,15 +104,14 @@ def _flat(row: LeaderboardRow) -> dict[str, object]:
 
 
 def _of(part: EffectiveLength | LossEvidence | ScoreEvidence | None, field: str) -> object:
-    """Return a field of a part of a row, or None if the row has no such part. Booleans become 0 or 1."""
-    value = None if part is None else getattr(part, field)
-    return int(value) if isinstance(value, bool) else value
+    """Return a field of a part of a row, or None if the row has no such part."""
+    return None if part is None else getattr(part, field)
 
 
 def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     """Return the leaderboard as a LaTeX `booktabs` table. The caption has the problems of seeds and the missed budgets.
 
-    The columns in `Table.wide_only` are left out.
+    The columns in `Table.wide_only` are left out. A comment names them, and where they are.
     """
     import pandas
 
@@ -148,7 +140,11 @@ def as_latex(run: RunFile, records: Sequence[Record]) -> str:
     text = "\\end{tabular}}".join(text.rsplit("\\end{tabular}", 1))
     names = latex_names_in_full(full_names(groups))
     text = text.replace("\\end{table}", f"{names}\\end{{table}}") if names else text
-    return f"% needs \\usepackage{{booktabs,graphicx}}\n% run {run.id}\n" + to_ascii(text)
+    head = ["% needs \\usepackage{booktabs,graphicx}", f"% run {run.id}"]
+    if left_out := [heading for heading in table.headings if heading in table.wide_only]:
+        where = f"`carousel show {run.id} --format csv` (or markdown) has them"
+        head.append(f"% left out, so that the table fits a page: {'; '.join(left_out)}. {where}")
+    return to_ascii("\n".join([*head, text]))
 
 
 def _markdown_line(cells: Sequence[str]) -> str:

@@ -1,10 +1,13 @@
-"""The full names of architectures and tasks, below tables with short labels."""
+"""Names in tables: full names of architectures and tasks below short labels, and that of the memoryless baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from reports.format.escape import latex_breakable
+
+BASELINE, SHORT_BASELINE = "memoryless baseline", "memoryless"
+"""The name of the memoryless baseline, and the one in its place where a table would not fit, with a note."""
 
 
 def names_in_full(specifications: Mapping[str, str]) -> list[str]:

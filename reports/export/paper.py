@@ -7,7 +7,7 @@ parts below each other. If these need more than a page, there are several tables
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.analysis.groups import Group, archs_of, full_names, group_cases
@@ -17,7 +17,7 @@ from reports.analysis.noise import noise
 from reports.analysis.streaming.step_costs import StepCost, any_compiled, nearest, step_costs
 from reports.export.errors import NothingToShow
 from reports.export.leaderboard import notes
-from reports.export.names import latex_names_in_full, latex_note
+from reports.export.names import BASELINE, SHORT_BASELINE, latex_names_in_full, latex_note
 from reports.export.paper_layout import Block, pages
 from reports.format import numbers
 from reports.format.escape import latex_breakable, latex_text, to_ascii
@@ -71,6 +71,8 @@ def paper_table(run: RunFile, records: Sequence[Record], content: PaperTable) ->
     settings = list(dict.fromkeys((group.task, group.length) for group in groups))
     label = f"tab:carousel-{content}"
     laid_out = pages(archs_of(groups), settings, cells.widest, references=len(cells.references))
+    if not all(block.fits(name) for name in cells.references for page in laid_out for block in page):
+        cells = _with_short_baseline(cells)
     below = _below(groups, rows)
     is_short = sum(map(len, below)) <= MAX_LETTERS_BELOW
     tables = []
@@ -87,6 +89,16 @@ def paper_table(run: RunFile, records: Sequence[Record], content: PaperTable) ->
         ]
     tables += [] if is_short else below
     return to_ascii("\n".join([*head, *tables])) + "\n"
+
+
+def _with_short_baseline(cells: Cells) -> Cells:
+    """Return a table with a shorter name of the memoryless baseline, which the caption explains."""
+    names = {name: SHORT_BASELINE if name == BASELINE else name for name in cells.references}
+    return replace(
+        cells,
+        references={names[name]: row for name, row in cells.references.items()},
+        caption=f"{cells.caption} The row \\emph{{{SHORT_BASELINE}}} is the {BASELINE}.",
+    )
 
 
 def _below(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> list[str]:
@@ -156,10 +168,10 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
         for setting, rivals in by_setting.items()
         for row in rivals
     }
-    references: dict[str, dict[Setting, str]] = {"chance": {}, "memoryless": {}}
+    references: dict[str, dict[Setting, str]] = {"chance": {}, BASELINE: {}}
     for setting, rivals in by_setting.items():
         references["chance"][setting] = numbers.score(rivals[0].chance, 2)
-        references["memoryless"][setting] = numbers.score(rivals[0].memoryless_score, 2)
+        references[BASELINE][setting] = numbers.score(rivals[0].memoryless_score, 2)
     known = {name: row for name, row in references.items() if set(row.values()) != {numbers.MISSING}}
     seeds = sorted({row.scored for row in rows if row.scored})
     caption = [

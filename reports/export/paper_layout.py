@@ -56,6 +56,11 @@ class Block:
         """Return whether the name of a task is broken, because it is much wider than its columns."""
         return LETTER_POINTS * len(task) > self.head_points(task)
 
+    def fits(self, name: str) -> bool:
+        """Return whether the part still fits the width of a page with a further row of this name."""
+        own, wider = (min(_names_points(names), NAME_POINTS) for names in (self.archs, (*self.archs, name)))
+        return self.points() - own + wider <= LINE_POINTS
+
     def points(self) -> float:
         """Return the width of the part."""
         heads = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports.analysis.groups import short_names
-from reports.format.escape import escape_cell
+from reports.export.csv_text import frame_as_csv
 from results import METRICS, Measurement, Record, RunFile, sample_frame
 
 if TYPE_CHECKING:
@@ -32,17 +30,9 @@ class MissingLibrary(ValueError):
 def samples_as_csv(run: RunFile, records: Sequence[Record]) -> str:
     """Return one line per sample as CSV, with unrounded numbers. `arch` is a full name and `label` a short one.
 
-    Every text is quoted. Texts are escaped as `escape_cell` does.
+    Values are spelled as in `reports.export.csv_text`.
     """
-    table = _labelled(run, records)
-    for name in table.columns:
-        if table[name].dtype.kind == "b":
-            table[name] = table[name].astype(str)
-        elif table[name].dtype.kind not in "iuf":
-            table[name] = table[name].map(_safe)
-    out = io.StringIO()
-    table.to_csv(out, index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    return out.getvalue()
+    return frame_as_csv(_labelled(run, records))
 
 
 def samples_as_parquet(run: RunFile, records: Sequence[Record]) -> bytes:
@@ -179,11 +169,6 @@ def _machine(run: RunFile) -> dict[str, Any]:
         "device": environment.device,
         "threads": environment.threads,
     }
-
-
-def _safe(value: object) -> object:
-    """Return a text as `escape_cell` does. Booleans become text. All other values are returned unchanged."""
-    return str(value) if isinstance(value, bool) else escape_cell(value)
 
 
 def _single_type(column: pandas.Series[Any]) -> pandas.Series[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich import box
@@ -16,6 +17,7 @@ from reports.analysis.health import health
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.analysis.learning_rates import rate_rows, tuning_cost
 from reports.analysis.overview import overview_rows
+from reports.export.names import BASELINE, SHORT_BASELINE
 from reports.format import new_console, numbers, print_lines, print_parts
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
@@ -106,12 +108,14 @@ def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:
     On a narrow terminal, long names take several lines and whole columns are dropped, so that no name and no number is
     cut.
     """
-    for columns, letters in _layouts(_columns(rows)):
-        table, width = _table(console, rows, columns, letters)
+    for (columns, letters), baseline in itertools.product(_layouts(_columns(rows)), (BASELINE, SHORT_BASELINE)):
+        table, width = _table(console, rows, columns, letters, baseline)
         if not console.is_terminal or width <= console.width:
             break
     table.width = width
     console.print(table, soft_wrap=True)
+    if baseline == SHORT_BASELINE and any(row.memoryless_score is not None for row in rows):
+        print_lines([f"{SHORT_BASELINE}: {BASELINE}"], console)
     if console.color_system is not None and not console.no_color and (legend := _colour_legend(rows)):
         print_parts(legend, console)
 
@@ -143,11 +147,11 @@ def _colour_legend(rows: Sequence[LeaderboardRow]) -> list[tuple[str, str]]:
 
 
 def _table(
-    console: Console, rows: Sequence[LeaderboardRow], columns: Mapping[str, Column], letters: int
+    console: Console, rows: Sequence[LeaderboardRow], columns: Mapping[str, Column], letters: int, baseline: str
 ) -> tuple[Table, int]:
     """Return a table with the given columns, and the width in characters that the table needs.
 
-    A line of a name has at most `letters` characters.
+    A line of a name has at most `letters` characters. `baseline` is the name of the memoryless baseline.
     """
     far = {row.far_position for row in rows if row.far_position is not None}
     end = f"position {min(far):,}" if len(far) == 1 else "the last position"
@@ -164,7 +168,7 @@ def _table(
             table.add_row(
                 Text(_in_lines(names[row.arch], letters, INDENT)), *(cell(row) for _, cell in columns.values())
             )
-        for name, score in _reference_scores(rivals).items():
+        for name, score in _reference_scores(rivals, baseline).items():
             table.add_row(Text(_in_lines(name, letters, INDENT), "dim"), Text(f"{score:.2f}{' ' * 12}", "dim"))
         if "mse" in columns and (constant := _constant_loss(rivals)) is not None:
             table.add_row(Text("  best constant", "dim"), "", Text(loss_value(constant), "dim"))
@@ -202,12 +206,12 @@ def _step(row: LeaderboardRow, seconds: float | None) -> str:
     return f"{numbers.microseconds(seconds)}{mark}"
 
 
-def _reference_scores(rivals: Sequence[LeaderboardRow]) -> dict[str, float]:
+def _reference_scores(rivals: Sequence[LeaderboardRow], baseline: str) -> dict[str, float]:
     """Return the scores of partial strategies, then the reference scores, by name; unknown scores are left out."""
     memoryless = next((row.memoryless_score for row in rivals if row.memoryless_score is not None), None)
     chance = next((row.chance for row in rivals if row.chance is not None), None)
     strategies = next((row.strategies for row in rivals if row.strategies), ())
-    scores = {each.name: each.score for each in strategies} | {"memoryless": memoryless, "chance": chance}
+    scores = {each.name: each.score for each in strategies} | {baseline: memoryless, "chance": chance}
     return {name: score for name, score in scores.items() if score is not None}
 
 

@@ -12,6 +12,7 @@ from reports.format import numbers
 from reports.text.budgets import model_sizes
 from reports.text.losses import loss_name, loss_value
 from results import ScoreEvidence, counter_rates, range_text
+from results.specs import value_text
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -212,13 +213,14 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
         for name, value in case.protocol.model_dump(mode="json").items()
         if value not in (None, "none", 0, 0.0, False)
     }
+    settings = ", ".join(f"{name}={value_text(value)}" for name, value in protocol.items())
     return (
         ("architecture", case.arch),
         ("task", f"{case.task}, version {case.task_version}"),
         ("size", size),
         ("learning rate", _rate(group)),
         *_timed_blocks(group),
-        ("protocol", ", ".join(f"{n}={v}" for n, v in protocol.items()) if case.protocol.trains else "untrained"),
+        ("protocol", settings if case.protocol.trains else "untrained"),
     )
 
 

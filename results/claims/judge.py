@@ -22,7 +22,7 @@ from results.claims.quantities import best_of, sequences_of, value_of
 from results.schema.case import BUDGETS, Case
 from results.schema.claims import Cases, Claim, Quantity
 from results.schema.record import Record
-from results.specs.spec import Spec
+from results.specs.spec import Spec, value_text
 from results.statistics.convergence import convergence
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
 from results.statistics.sampling_error import interval_of_difference, interval_of_scores
@@ -315,7 +315,7 @@ def _factors(case: Case) -> Factors:
     sizes = {name: getattr(case, name) for name in ("length", "depth", "params_of", *BUDGETS)}
     protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
     named = {"architecture": arch.name, **arch.options, "task": task.name, **task.options, **sizes, **protocol}
-    return {name: str(value) for name, value in named.items()}
+    return {name: value_text(value) for name, value in named.items()}
 
 
 def _distinguished(findings: Sequence[Finding]) -> list[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from results.schema.case import Protocol
 from results.schema.metrics import METRICS
 from results.schema.run import Environment, RunFile
+from results.specs.spec import value_text
 
 REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instructions")
 """Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
@@ -128,4 +129,4 @@ def _field_differences(name: str, base: object, new: object) -> Iterator[Differe
 
 
 def _shown(value: object) -> str:
-    return "not recorded" if value is None else str(value)
+    return "not recorded" if value is None else value_text(value)

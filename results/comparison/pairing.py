@@ -9,6 +9,7 @@ from results.comparison.comparability import TRAINING, Difference, difference
 from results.schema.case import BUDGETS, Budget, Case, Protocol, Tuning
 from results.schema.record import Record
 from results.schema.run import RunFile, Side
+from results.specs.spec import value_text
 
 GridPoint = tuple[str, str, int, int, Budget | None, str]
 """Architecture, task, length, depth, size and purpose."""
@@ -161,7 +162,7 @@ def distinguishing_settings(cases: Sequence[Case], allow: frozenset[str] = froze
     for case in cases:
         candidates = rivals[case.arch, case.task, case.length]
         distinct = [
-            f"{name}={value}"
+            f"{name}={value_text(value)}"
             for name, value in _settings(case).items()
             if name not in allowed and len({str(each[name]) for each in candidates if name in each}) > 1
         ]

@@ -6,7 +6,7 @@ module of this package imports torch or any other part of `results`.
 
 from results.specs.invalid_value import reason_of, shown_value
 from results.specs.registry import Option, Registry, UnknownName, parse_options, suggestion
-from results.specs.spec import Spec, SpecError
+from results.specs.spec import Spec, SpecError, value_text
 
 __all__ = [
     "Option",
@@ -18,4 +18,5 @@ __all__ = [
     "reason_of",
     "shown_value",
     "suggestion",
+    "value_text",
 ]

@@ -10,7 +10,7 @@ import sys
 
 from torch import Tensor
 
-from tasks.core.task import Batch, Reals, Strategy, Task, Tokens, generator
+from tasks.core.task import Batch, MissingData, Reals, Strategy, Task, Tokens, generator
 
 LINE_WIDTH = 100
 """Maximum number of characters per line of a table. A line with a single wide column may be longer."""
@@ -21,8 +21,9 @@ NOT_SCORED = "·"
 def describe(task: Task, length: int, seed: int = 0) -> str:
     """Return the task's summary, rules, reference scores and strategies, and one training sequence as a table.
 
-    `length` is the number of time steps, for which scores and strategies are given. `seed` selects the sequence. Raises
-    `ImpossibleLength` if the task does not support this length.
+    `length` is the number of time steps, for which scores and strategies are given. `seed` selects the sequence. If the
+    data of the task are not installed, the last part says so instead, and what to install. Raises `ImpossibleLength` if
+    the task does not support this length.
 
     >>> import tasks
     >>> print(describe(tasks.build("parity"), length=5))
@@ -41,13 +42,23 @@ def describe(task: Task, length: int, seed: int = 0) -> str:
     input   0 0 1 0   0
     answer  · · · · odd
     """
+    task.check_length(length)
+    try:
+        examples = _examples(task, length, seed)
+    except MissingData as error:
+        examples = [f"Neither scores nor a sequence can be shown: {error}."]
+    return "\n\n".join([f"{task}: {task.summary()}", *_rules(task), *examples])
+
+
+def _examples(task: Task, length: int, seed: int) -> list[str]:
+    """Return the scores and strategies at `length`, and one sequence as a table."""
     batch = task.sample(generator(seed, "train"), 1, length)
     references = f"At {length} steps, chance is {task.chance(length):.3f}"
     memoryless = task.memoryless_score(length)
     if memoryless is not None:
         references += f" and the best score from the present step alone is {memoryless:.3f}"
     scores = "\n".join([f"{references}.", *map(_strategy, task.strategies(length))])
-    return "\n\n".join([f"{task}: {task.summary()}", *_rules(task), scores, show(task, batch, 0)])
+    return [scores, show(task, batch, 0)]
 
 
 def _rules(task: Task) -> list[str]:

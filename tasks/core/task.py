@@ -79,6 +79,13 @@ class ImpossibleLength(ValueError):
     """Error for a length that the task does not support."""
 
 
+class MissingData(ValueError):
+    """Error for data that are not installed. The message names the task and what it needs, and says how to install it.
+
+    A task raises it in `sample`, `chance` and whatever else reads the data. It can be built without them.
+    """
+
+
 class TooShort(ImpossibleLength):
     """Error for a length below the task's `min_length`."""
 

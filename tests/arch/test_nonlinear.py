@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -89,6 +91,27 @@ def test_a_reservoir_is_drawn_from_the_seed_and_saved() -> None:
     assert torch.equal(one(x), same(x)) and not torch.equal(one(x), other(x))
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(x), other(x))
+
+
+@pytest.mark.parametrize(("table", "source"), [("W_sources_HJ", 1), ("U_sources_HK", 20), ("U_sources_HK", -1)])
+def test_connections_to_what_a_reservoir_does_not_have_are_not_loaded(table: str, source: int) -> None:
+    model = copy.deepcopy(arch.build("esn", channels=1, outputs=4, width=20, seed=0))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wrong = before | {f"layers.0.{table}": before[f"layers.0.{table}"].clone()}
+    wrong[f"layers.0.{table}"][0, 0] = source
+    with pytest.raises(ValueError, match=rf"^layers\.0\.{table}: a connection reads number {source}, but .*$"):
+        model.load_state_dict(wrong)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_no_kernel_reads_outside_of_a_reservoir() -> None:
+    model = arch.build("esn", channels=1, outputs=4, width=20, seed=0)
+    model.layers[0].U_sources_HK[3, 2] = 1_000_000
+    with torch.inference_mode():
+        assert model.step_backend_for(torch.zeros(2, 1), model.init_state(2)) == "reference"
+        for run in (lambda: model.step(torch.zeros(2, 1), model.init_state(2)), lambda: model(torch.zeros(2, 5, 1))):
+            with pytest.raises((IndexError, RuntimeError), match="out of"):
+                run()
 
 
 def test_a_budget_of_parameters_gives_a_reservoir_a_limited_width() -> None:

@@ -109,7 +109,7 @@ def test_samples_has_one_row_per_sample_with_process_block_and_case(tmp_path: Pa
     assert {f"environment_{name}" for name in Environment.model_fields} <= set(table.columns)
     row = table.iloc[0]
     assert (row["run"], row["environment_cpu"], row["protocol_learning_rate"]) == (run.id, "a processor", 3e-3)
-    assert (row["protocol_evaluate_at"], row["environment_packages"]) == ("1x 2x 4x", '{"numpy": "2.0.0"}')
+    assert (row["protocol_evaluate_at"], row["environment_packages"]) == ("1x,2x,4x", '{"numpy": "2.0.0"}')
 
 
 def test_samples_are_assigned_to_blocks_evenly_and_in_order() -> None:
@@ -154,7 +154,7 @@ def test_tuned_cases_have_their_rate_and_tuning_cases_have_no_row() -> None:
     table = case_frame(file, {each.key: each for each in (first, *tuning)})
     row, fixed = table.iloc[0], table.iloc[1]
     assert (row["learning_rate"], row["learning_rate_source"]) == (3e-3, "tuned")
-    assert (row["tuning_learning_rates"], row["tuning_seeds"]) == ("0.001 0.003", 2)
+    assert (row["tuning_learning_rates"], row["tuning_seeds"]) == ("0.001,0.003", 2)
     assert fixed["tuning_learning_rates"] != row["tuning_learning_rates"]
     assert list(table["seed"]) == [0, 0]
 

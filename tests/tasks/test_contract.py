@@ -74,3 +74,18 @@ def test_nearly_all_last_steps_of_the_default_text_are_solved() -> None:
     task = tasks.build("text")
     batch = task.sample(tasks.generator(0, "test"), 200, 256, "test")
     assert (task.solve(batch)[:, -1] != batch.targets[:, -1]).double().mean() <= MAX_AMBIGUOUS_WINDOWS
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    {
+        "chaotic_series": "Forecast a chaotic series `horizon` steps ahead",
+        "copy_memory": "Repeat the first `symbols` symbols after a delay",
+        "first_last": "Say whether first + last > 0 (or first · last > 0, or first = last)",
+        "k_hop": "Hop `hops` times to just after the last earlier equal symbol, and name the symbol there",
+        "temporal_order": "Say in which order the signals X and Y occur",
+    }.items(),
+)
+def test_a_description_begins_with_the_rule(name: str, rule: str) -> None:
+    task = tasks.build(name)
+    assert tasks.describe(task, task.min_length).startswith(f"{name}: {rule}; scored at")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import arch
 from arch import RecurrentLayer
@@ -55,6 +56,20 @@ def test_auto_falls_back_for_a_state_of_another_dtype(lstm: RecurrentLayer) -> N
 def test_auto_falls_back_under_autocast(lstm: RecurrentLayer) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert lstm.backend_for(torch.randn(2, 5, 3)) == "reference"
+
+
+def test_a_step_of_a_fused_model_runs_the_equations_where_a_scan_is_refused() -> None:
+    fused, equations = (
+        arch.build(f"lstm:backend={backend}", channels=2, outputs=3, width=8, seed=0)
+        for backend in ("fused", "reference")
+    )
+    x_BD = torch.randn(2, 2)
+    with torch.no_grad(), FlopCounterMode(display=False):
+        assert fused.step_backend_for(x_BD, fused.init_state(2)) == "reference"
+        (output, _), (expected, _) = (model.step(x_BD, model.init_state(2)) for model in (fused, equations))
+        with pytest.raises(ValueError, match="backend=fused cannot run here: a torch mode is on"):
+            fused(x_BD[:, None])
+    assert torch.equal(output, expected)
 
 
 def test_fused_refuses_a_layer_without_a_kernel(lstm: RecurrentLayer) -> None:

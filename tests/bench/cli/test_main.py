@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from bench.commands.run import command_line
 from bench.errors import UsageError
 from bench.executors.jobs import Failure
 from results import Record, RunFile, Store, StoreError
-from tasks import digits
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.inline_executor import Inline, inline
 
@@ -367,23 +365,3 @@ def test_show_task_reports_a_mistake_in_one_line(carousel: Carousel, words: list
     ended = carousel("show-task", *words)
     assert ended.code == 2
     assert ended.err.startswith("carousel: ") and message in ended.err and ended.err.count("\n") == 1
-
-
-class TestWithoutScikitLearn:
-    @pytest.fixture(autouse=True)
-    def missing(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        digits.images.cache_clear()
-        monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-        yield
-        digits.images.cache_clear()
-
-    def test_tasks_are_listed(self, carousel: Carousel) -> None:
-        ended = carousel("list", "tasks", "--json")
-        rows = {row["name"]: row for row in json.loads(ended.out)}
-        assert ended.code == 0 and rows["parity"]["chance there"] == 0.5
-        assert "pip install '.[real]'" in rows["digits"]["unavailable"] and "chance there" not in rows["digits"]
-
-    def test_plan_that_needs_it_is_refused_in_one_line(self, carousel: Carousel) -> None:
-        ended = carousel("run", "quick", "-t", "digits", "-L", "64", "--dry-run")
-        assert ended.code == 2
-        assert "pip install '.[real]'" in ended.err and ended.err.count("\n") == 1

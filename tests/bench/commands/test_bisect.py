@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.against.version import Version, revisions_between
-from bench.commands.bisect import Answer, Suspects, search
+from bench.cli import main
+from bench.commands.bisect import FLAGS, Answer, Suspects, command_between, search
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, USAGE, UsageError
 from bench.executors.jobs import Failure
 from bench.machine.provenance import HOME
@@ -23,7 +25,7 @@ from tests.bench.carousel import Carousel, Completed, carousel
 
 __all__ = ["carousel", "repository", "versions"]
 
-COMMITS = [(f"{number:040x}", f"change {number}") for number in range(6)]
+COMMITS = [(f"{number}" * 40, f"change {number}") for number in range(6)]
 
 
 @given(data=st.data())
@@ -81,7 +83,7 @@ def test_the_first_slow_commit_is_found(bisected: Carousel, versions: Versions) 
     slow_since(versions, 3)
     done = bisected()
     assert done.code == OK, done.err
-    assert "the first bad commit:\n  0000000000 change 3" in done.out
+    assert "the first bad commit:\n  3333333333 change 3" in done.out
     assert "6 commits from v1 to main change the packages" in done.out
     assert "lstm on first_last 4" in done.out
 
@@ -116,7 +118,7 @@ def test_commits_that_cannot_be_measured_are_passed_over(bisected: Carousel, ver
     done = bisected()
     assert done.code == FAILED
     assert "one of these 2 commits is the first bad one:" in done.out
-    assert "cannot be told: 0000000000 change 2" in done.out
+    assert "cannot be told: 2222222222 change 2" in done.out
 
 
 def test_doubtful_results_stop_the_search_at_once(bisected: Carousel, versions: Versions) -> None:
@@ -127,14 +129,44 @@ def test_doubtful_results_stop_the_search_at_once(bisected: Carousel, versions: 
     assert "give more --pairs" in done.out
 
 
-def test_ctrl_c_says_what_is_kept(bisected: Carousel, versions: Versions) -> None:
+@pytest.mark.parametrize(
+    ("interrupted", "bounds"),
+    [(5, "v1 main"), pytest.param(1, "0000000000 2222222222", marks=pytest.mark.slow)],
+)
+def test_ctrl_c_gives_the_command_that_continues_between_the_bounds_found(
+    bisected: Carousel, versions: Versions, interrupted: int, bounds: str
+) -> None:
+    slow_since(versions, 1)
+
     def stop(side: str, job: object) -> None:
-        raise KeyboardInterrupt
+        if versions.commit == COMMITS[interrupted][0]:
+            raise KeyboardInterrupt
 
     versions.failing = stop
-    done = bisected()
+    done = bisected("--case", "lstm*")
     assert done.code == INTERRUPTED
-    assert "what was measured is stored" in done.out
+    assert "rerun the same command" not in done.out
+    command = f"carousel bisect {bounds} tiny.toml --seeds 1 --measure accuracy,streaming --case 'lstm*' --store store"
+    assert done.out.splitlines()[-1] == f"to continue the search, run `{command}`"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["good", "bad"], "a b"),
+        (["--case", "good", "-v", "good", "bad", "bad"], "--case good -v a b bad"),
+        (["--case=x", "good", "--json", "--", "bad"], "--case=x a --json -- b"),
+        (["--store", "bad", "good", "--case", "good", "bad"], "--store bad a --case good b"),
+    ],
+)
+def test_only_the_revisions_of_a_command_are_replaced(words: list[str], expected: str) -> None:
+    assert command_between(["bisect", *words], ("good", "bad"), ("a", "b")) == f"carousel bisect {expected}"
+
+
+def test_the_flags_of_the_command_are_known() -> None:
+    parameters = typer.main.get_command(main.app).commands["bisect"].params  # type: ignore[attr-defined]
+    flags = {name for each in parameters if getattr(each, "is_flag", False) for name in each.opts}
+    assert flags | {"--"} == FLAGS
 
 
 def test_a_pattern_without_cases_is_refused_before_anything_is_measured(bisected: Carousel) -> None:

@@ -286,6 +286,7 @@ def test_list_and_show_task_include_plugins(carousel: Carousel, tmp_path: Path) 
     listed = carousel("list", "tasks", *plugins).out
     assert "first_bit: Repeat the first bit" in listed and "broken: disabled plugin: Zero" in listed
     assert "first_bit: Repeat the first bit" in carousel("show-task", "first_bit", *plugins).out
+    assert "shows more" not in carousel("list", "archs", "broken", *plugins).out
 
 
 def test_a_stored_command_contains_no_folders_of_plugins() -> None:

@@ -74,6 +74,27 @@ def test_markdown_escapes_cells_and_html() -> None:
     assert len(text.splitlines()) == 11
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_the_memoryless_baseline_has_its_name_or_a_note_and_costs_no_column(
+    run: RunFile, records: list[Record], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = printed(run, records, width)
+    is_short = re.search(r"memoryless +0\.75", text) is not None
+    assert is_short is ("memoryless: memoryless baseline" in text.splitlines())
+    assert is_short or "memoryless baseline " in text
+    assert is_short is (width <= 100)
+    monkeypatch.setattr("reports.export.terminal.BASELINE", "memoryless")
+    short = printed(run, records, width)
+    assert [line.split() for line in short.splitlines()[:2]] == [line.split() for line in text.splitlines()[:2]]
+
+
+def test_latex_says_which_columns_it_leaves_out(run: RunFile, records: list[Record]) -> None:
+    comment = next(line for line in reports.as_latex(run, records).splitlines() if line.startswith("% left out"))
+    for column in ("learning rate", "seeds scored", "FLOPs of a step", "moved by a step", "weights"):
+        assert column in comment
+    assert "`carousel show 20260101-120000-quick --format csv`" in comment
+
+
 def test_latex_uses_booktabs_and_escapes_text(run: RunFile, records: list[Record]) -> None:
     text = reports.as_latex(run, records)
     for rule in ("toprule", "midrule", "bottomrule"):
@@ -179,6 +200,7 @@ def test_terminal_shows_all_columns_but_one_in_80_characters(run: RunFile, recor
     assert len(line.split()) == 10
     assert "p99 end" not in text
     assert re.search(r"memoryless +0\.75", text)
+    assert "memoryless: memoryless baseline" in text.splitlines()
     assert "— lstm on copy_memory at 128: seed 2 missing" in text
     assert "lstm = lstm:forget_bias=1" in text
     assert text.splitlines()[-1].startswith("72 cases: 68 ok, 3 failed")

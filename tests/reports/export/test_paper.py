@@ -198,3 +198,13 @@ def test_parts_fit_the_page_and_have_every_column_once() -> None:
     assert [setting for part in parts for setting in part.settings] == settings
     assert all(part.points() <= LINE_POINTS for part in parts)
     assert len(parts) < len(settings) / 2
+
+
+def test_the_memoryless_baseline_has_its_name_if_it_fits_and_else_the_caption_says_so(
+    run: RunFile, records: list[Record]
+) -> None:
+    wide = reports.paper_table(run, records, "score")
+    assert r"The row \emph{memoryless} is the memoryless baseline." in wide
+    few = [record for record in records if record.case.task == "first_last" and record.case.length == 32]
+    narrow = reports.paper_table(synthetic.run([record.case for record in few]), few, "score")
+    assert r"\emph{memoryless baseline} & 0.75" in narrow and "The row" not in narrow

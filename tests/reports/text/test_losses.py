@@ -180,7 +180,7 @@ def test_every_form_shows_the_error_beside_that_of_the_best_constant() -> None:
     records = with_losses("lstm", BY_CHANCE, (0.055, 0.028, 0.166))
     run = run_of(records)
     (line,) = csv.DictReader(io.StringIO(reports.as_csv(run, records)))
-    assert (line["loss_name"], line["loss_shows_past"]) == ("mse", "1")
+    assert (line["loss_name"], line["loss_shows_past"]) == ("mse", "True")
     assert float(line["loss"]) == pytest.approx(0.083)
     assert float(line["constant_loss"]) == pytest.approx(CONSTANT)
     assert "| 0.0830 (0–0.265) | 0.167 |" in reports.as_markdown(run, records)
