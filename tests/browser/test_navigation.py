@@ -148,6 +148,35 @@ def test_filters_match_whole_names(watched: WatchedPage, renamed_page: Path) -> 
     assert page.locator("#case-list > details").filter(visible=True).count() == 1
 
 
+def test_filters_match_names_with_options(watched: WatchedPage, tmp_path: Path) -> None:
+    """Check that options match in any order, and those too that the label leaves out: here `peepholes=True`."""
+    names = {"rnn": "rnn", "lstm": "lstm:forget=none,peepholes=True", "gru": "lstm:forget=two,peepholes=True"}
+    cases = [case for case in synthetic.cases() if synthetic.base(case.arch) in names]
+    records = [synthetic.renamed(case, arch=names[synthetic.base(case.arch)]) for case in cases]
+    run = synthetic.run([record.case for record in records])
+    page = watched.open(reports.write_page(run, records, tmp_path / "report.html"))
+    labels = {"rnn", "lstm:forget=none", "lstm:forget=two"}
+    found = {
+        "lstm:forget=none,peepholes=True": {"lstm:forget=none"},
+        "lstm:peepholes=True,forget=none": {"lstm:forget=none"},
+        "lstm:forget=two, peepholes=True adding, 32": {"lstm:forget=two"},
+        "LSTM:peepholes=True": labels - {"rnn"},
+        "lstm:peep": labels - {"rnn"},
+        "-lstm:forget=none,peepholes=True": labels - {"lstm:forget=none"},
+        "lstm:forget=no,peepholes=True": {"lstm:forget=none"},  # no value is `no`, so it is the start of one
+        "lstm:forget=none,peepholes=False": set(),
+        "rnn:peepholes=True": set(),
+    }
+    for text, shown in found.items():
+        page.fill("#filter-leaderboard", text)
+        assert set(column(page, 0)) == shown, text
+        page.fill("#filter-cases", text)
+        titles = page.locator("#case-list > details > summary").filter(visible=True).all_inner_texts()
+        assert {title.split(" on ")[0] for title in titles} == shown, text
+    page.fill("#filter-leaderboard", "peepholes=True")
+    assert column(page, 0) == [], "the labels do not show this option"
+
+
 @pytest.mark.parametrize("name", ["renamed_page", "inner_page"])
 def test_no_table_runs_off_a_wide_window(watched: WatchedPage, name: str, request: pytest.FixtureRequest) -> None:
     page = watched.open(request.getfixturevalue(name))

@@ -218,6 +218,11 @@ def test_page_with_a_baseline_sorts_filters_and_passes_axe(
     page = watched.open(path)
     page.fill("#filter-verdicts", "gru adding score 512")
     assert page.locator("#verdict-table tbody:not([hidden])").count() == 1
+    page.fill("#filter-pairs", "lstm:forget_bias=1")
+    assert {text.split("\t")[0] for text in page.locator("#pair-table tbody:not([hidden])").all_inner_texts()} == {
+        "lstm"
+    }
+    page.fill("#filter-pairs", "")
     page.locator("#pair-table thead button").nth(5).click()
     first = page.locator("#pair-table tbody").last.inner_text().split("\t")
     assert (first[0].strip(), first[5].strip()) == ("gru", "-0.100")
