@@ -61,6 +61,16 @@ def test_overview_and_main_figure_are_on_the_first_screen(
             assert bottom(page, selector) <= height, selector
 
 
+def test_answer_is_on_the_first_screen_of_a_telephone(watched: WatchedPage, sound_page: Path) -> None:
+    page = watched.open(sound_page)
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert page.locator(".recommendation").inner_text().startswith("For streaming, choose")
+    assert bottom(page, ".ranking") < bottom(page, ".recommendation") <= 800
+    figure = page.locator("#memory-frontier").bounding_box()
+    assert figure is not None and bottom(page, ".recommendation") <= figure["y"]
+    assert page.locator(".advice").inner_text().startswith("None of them beats another")
+
+
 def test_scores_stand_beside_the_overview_if_nothing_was_streamed(watched: WatchedPage, tmp_path: Path) -> None:
     records = [
         record.model_copy(update={"measurements": tuple(record.of("accuracy")), "probes": {}})
