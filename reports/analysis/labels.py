@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.format.numbers import amount
 from results import Case, Protocol
+from results.comparison import value_text
 from results.specs import Spec
 
 
@@ -50,7 +51,7 @@ class Labels:
         if not case.protocol.trains:
             return [*size, *(["untrained"] if self._has_trained else [])]
         fields = [
-            f"{field}={value}"
+            f"{field}={value_text(value)}"
             for field, usual in self._protocol_fields.items()
             if (value := getattr(case.protocol, field)) != usual or with_usual
         ]

@@ -230,7 +230,7 @@ def _name_units(figure: MplFigure, view: GatesView) -> None:
     styles = {f"unit {unit}": view.style_of(unit) for unit in view.units}
     handles = [Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in styles.items()]
     columns = ceil(len(handles) * LINE_INCHES / (LEGEND_SHARE * figure.get_figheight()))
-    figure.legend(handles=handles, loc="outside center right", ncols=columns, fontsize=8)
+    figure.legend(handles=handles, loc="outside right center", ncols=columns, fontsize=8)
 
 
 def _state_title(name: str) -> str:

@@ -12,6 +12,7 @@ from reports.format import numbers
 from reports.text.budgets import model_sizes
 from reports.text.losses import loss_name, loss_value
 from results import ScoreEvidence, counter_rates, range_text
+from results.comparison import value_text
 
 CURVE_WIDTH, CURVE_HEIGHT = 320, 90
 """The size of the box around the training curves, in SVG user units."""
@@ -218,7 +219,10 @@ def _configuration(group: Group) -> tuple[tuple[str, str], ...]:
         ("size", size),
         ("learning rate", _rate(group)),
         *_timed_blocks(group),
-        ("protocol", ", ".join(f"{n}={v}" for n, v in protocol.items()) if case.protocol.trains else "untrained"),
+        (
+            "protocol",
+            ", ".join(f"{n}={value_text(v)}" for n, v in protocol.items()) if case.protocol.trains else "untrained",
+        ),
     )
 
 

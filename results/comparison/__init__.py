@@ -10,6 +10,7 @@ from results.comparison.comparability import (
     environment_differences,
     plugin_differences,
     run_differences,
+    value_text,
 )
 from results.comparison.compare import compare
 from results.comparison.history import HistoryPoint, Series, history, locations
@@ -61,4 +62,5 @@ __all__ = [
     "require_known",
     "require_no_circle",
     "run_differences",
+    "value_text",
 ]

@@ -127,5 +127,16 @@ def _field_differences(name: str, base: object, new: object) -> Iterator[Differe
         yield difference(name, base, new)
 
 
+def value_text(value: object) -> str:
+    """Return the value of a setting as a reader writes it: `none` for None, `train, 2x` for several values.
+
+    >>> value_text(("train", "2x"))
+    'train, 2x'
+    """
+    if isinstance(value, (tuple, list)):
+        return ", ".join(value_text(each) for each in value)
+    return "none" if value is None else str(value)
+
+
 def _shown(value: object) -> str:
-    return "not recorded" if value is None else str(value)
+    return "not recorded" if value is None else value_text(value)
