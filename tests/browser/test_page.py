@@ -69,6 +69,16 @@ def test_page_does_not_scroll_sideways(watched: WatchedPage, report: Path, width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_lines_do_not_break_inside_options(watched: WatchedPage, few_records: list[Record], tmp_path: Path) -> None:
+    run = synthetic.run([record.case for record in few_records], command=f"carousel run {'--repeat 4 ' * 40}")
+    page = watched.open(reports.write_page(run, few_records, tmp_path / "report.html"))
+    for width in (320, 360, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        lines = page.eval_on_selector_all(".context .option", "all => all.map(each => each.getClientRects().length)")
+        assert lines == [1] * 40
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_heading_sorts_its_table_announces_it_and_restores_the_original_order(
     watched: WatchedPage, report: Path
 ) -> None:
