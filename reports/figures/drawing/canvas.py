@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports.figures.drawing.paper import COLUMN_LABEL_POINTS, drawn_width, fit_panels, font_settings, is_in_column
+from reports.figures.drawing.paper import LEGEND_PREFIX, drawn_width, fit_panels, font_settings, is_in_column
 from reports.figures.drawing.scale import DOTS_PER_INCH, SLIDE_HEIGHT, Scale, current_scale, figure_inches
 from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.figure import FigureBase
+    from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
 STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
@@ -220,25 +221,33 @@ def thinned(positions: Sequence[int]) -> list[int]:
     return list(positions[::-stride][::-1])
 
 
-def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
-    """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
+def name_lines(axes: Axes, lines: Sequence[tuple[Line2D, float, str, str]], *, gap: float) -> None:
+    """Write the names and the values of horizontal lines beside the right edge, at least `gap` apart in data units.
 
-    The names are beside the panel. In a column of a paper, they are inside it, so that the panel keeps its width.
-    `lines` are pairs of a height in data units and a name.
+    In a column of a paper there is no room for names beside a panel, and inside it they would cover what is drawn. So
+    the legend names the lines there.
+
+    Args:
+        axes: The panel.
+        lines: Per line, the line, its height at the right edge in data units, its name and its value as text.
+        gap: The smallest distance between two names, in data units.
     """
-    inside = is_in_column()
+    if is_in_column():
+        for line, _, name, _ in lines:
+            line.set_label(f"{LEGEND_PREFIX}{name}")
+        return
     previous = -float("inf")
-    for height, text in sorted(lines):
+    for _, height, name, value in sorted(lines, key=lambda each: (each[1], each[2])):
         previous = max(height, previous + gap)
         axes.annotate(
-            " ".join(text.replace("memoryless\nbaseline", "memoryless").split()) if inside else text,
+            f"{chr(10).join(name.rsplit(' ', 1))} {value}",
             xy=(1, previous),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, 1) if inside else (3, 0),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right" if inside else "left",
-            va="bottom" if inside else "center",
-            fontsize=COLUMN_LABEL_POINTS if inside else 7.5,
+            ha="left",
+            va="center",
+            fontsize=7.5,
             color=INK,
         )
 

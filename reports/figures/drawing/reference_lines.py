@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group
-from reports.figures.drawing.canvas import INK, PALE, line_labels
+from reports.figures.drawing.canvas import INK, PALE, name_lines
+from reports.figures.drawing.paper import is_in_column
 from reports.format.numbers import short_score
 from results import ReferenceScores
 
@@ -19,6 +20,8 @@ Heights = dict[int, float]
 CHANCE_DASH = (0, (1, 1.5))
 MEMORYLESS_DASH = (0, (4, 2))
 STRATEGY_DASH = (0, (1, 4))
+STRATEGY = "partial strategy"
+"""The name of all partial strategies in a legend, which shows no heights to tell them apart."""
 STRATEGY_DISTANCE = 0.03
 """A partial strategy has a line only if its score is at least this far from those of all other lines of the panel."""
 LABEL_GAP = 0.15
@@ -29,7 +32,7 @@ STRATEGIES_EXPLAINED = (
 
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
-    """Draw lines for chance, the memoryless baseline and partial strategies, with their names at the right edge.
+    """Draw lines for chance, the memoryless baseline and partial strategies, and name them.
 
     The scores are taken from `rivals` at the test `lengths`. If a score is the same at all lengths, its line spans the
     whole panel.
@@ -41,23 +44,24 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
         for length, reference in by_length.items()
         if reference.memoryless_score is not None
     }
-    labels = []
+    lines = []
     for name, heights, colour, dash in (
         ("chance", chance, INK, CHANCE_DASH),
-        ("memoryless\nbaseline", memoryless, INK, MEMORYLESS_DASH),
+        ("memoryless baseline", memoryless, INK, MEMORYLESS_DASH),
         *(
-            ("\n".join(name.rsplit(" ", 1)), heights, PALE, STRATEGY_DASH)
-            for name, heights in _strategies(by_length, [chance, memoryless])
+            (STRATEGY if is_in_column() else name, own, PALE, STRATEGY_DASH)
+            for name, own in _strategies(by_length, [chance, memoryless])
         ),
     ):
         if heights:
             x = sorted(heights)
             if len(set(heights.values())) == 1:
-                axes.axhline(heights[x[0]], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
+                line = axes.axhline(heights[x[0]], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
             else:
-                axes.plot(x, [heights[at] for at in x], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
-            labels.append((heights[x[-1]], f"{name} {short_score(heights[x[-1]])}"))
-    line_labels(axes, labels, gap=LABEL_GAP)
+                y = [heights[at] for at in x]
+                (line,) = axes.plot(x, y, color=colour, linewidth=0.9, linestyle=dash, zorder=1)
+            lines.append((line, heights[x[-1]], name, short_score(heights[x[-1]])))
+    name_lines(axes, lines, gap=LABEL_GAP)
 
 
 def strategies_explained(groups: Iterable[Group]) -> str:
