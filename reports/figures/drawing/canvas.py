@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports.figures.drawing.paper import LEGEND_PREFIX, drawn_width, fit_panels, font_settings, is_in_column
+from reports.figures.drawing.paper import drawn_width, fit_panels, font_settings
 from reports.figures.drawing.scale import DOTS_PER_INCH, SLIDE_HEIGHT, Scale, current_scale, figure_inches
 from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.figure import FigureBase
-    from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
 STYLE_FILE = Path(__file__).with_name("carousel.mplstyle")
@@ -219,37 +218,6 @@ def thinned(positions: Sequence[int]) -> list[int]:
     """Select at most `MAX_TICKS` evenly spaced positions, always including the last one."""
     stride = max(1, -(-len(positions) // MAX_TICKS))
     return list(positions[::-stride][::-1])
-
-
-def name_lines(axes: Axes, lines: Sequence[tuple[Line2D, float, str, str]], *, gap: float) -> None:
-    """Write the names and the values of horizontal lines beside the right edge, at least `gap` apart in data units.
-
-    In a column of a paper there is no room for names beside a panel, and inside it they would cover what is drawn. So
-    the legend names the lines there.
-
-    Args:
-        axes: The panel.
-        lines: Per line, the line, its height at the right edge in data units, its name and its value as text.
-        gap: The smallest distance between two names, in data units.
-    """
-    if is_in_column():
-        for line, _, name, _ in lines:
-            line.set_label(f"{LEGEND_PREFIX}{name}")
-        return
-    previous = -float("inf")
-    for _, height, name, value in sorted(lines, key=lambda each: (each[1], each[2])):
-        previous = max(height, previous + gap)
-        axes.annotate(
-            f"{chr(10).join(name.rsplit(' ', 1))} {value}",
-            xy=(1, previous),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            ha="left",
-            va="center",
-            fontsize=7.5,
-            color=INK,
-        )
 
 
 def finish_figure(

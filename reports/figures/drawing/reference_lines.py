@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group
-from reports.figures.drawing.canvas import INK, PALE, name_lines
-from reports.figures.drawing.paper import is_in_column
+from reports.figures.drawing.canvas import INK, PALE
+from reports.figures.drawing.paper import LEGEND_PREFIX, is_in_column
 from reports.format.numbers import short_score
 from results import ReferenceScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Heights = dict[int, float]
 """The score of a strategy by test length."""
@@ -61,7 +62,37 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
                 y = [heights[at] for at in x]
                 (line,) = axes.plot(x, y, color=colour, linewidth=0.9, linestyle=dash, zorder=1)
             lines.append((line, heights[x[-1]], name, short_score(heights[x[-1]])))
-    name_lines(axes, lines, gap=LABEL_GAP)
+    _name_lines(axes, lines)
+
+
+def _name_lines(axes: Axes, lines: Sequence[tuple[Line2D, float, str, str]]) -> None:
+    """Write the names and the values of horizontal lines beside the right edge, at least `LABEL_GAP` apart.
+
+    In a column of a paper there is no room for names beside a panel, and inside it they would cover what is drawn. So
+    the legend names the lines there.
+
+    Args:
+        axes: The panel.
+        lines: Per line, the line, its height at the right edge in data units, its name and its value as text.
+    """
+    if is_in_column():
+        for line, _, name, _ in lines:
+            line.set_label(f"{LEGEND_PREFIX}{name}")
+        return
+    previous = -float("inf")
+    for _, height, name, value in sorted(lines, key=lambda each: (each[1], each[2])):
+        previous = max(height, previous + LABEL_GAP)
+        axes.annotate(
+            f"{chr(10).join(name.rsplit(' ', 1))} {value}",
+            xy=(1, previous),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
 
 
 def strategies_explained(groups: Iterable[Group]) -> str:
