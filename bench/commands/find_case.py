@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,8 +68,12 @@ def find_cases(cases: Sequence[NamedCase], text: str) -> list[NamedCase]:
     return matching
 
 
-def find_case(cases: Sequence[NamedCase], text: str) -> Record:
-    """Return the record of the only case that matches `text`. Raises `UsageError` if no case or several match."""
+def find_case(cases: Sequence[NamedCase], text: str, command: Callable[[str], str]) -> Record:
+    """Return the record of the only case that matches `text`.
+
+    Raises `UsageError` if no case or several match. Of several, the message lists the digests and gives an example: the
+    command line that `command` returns for a digest.
+    """
     matching = find_cases(cases, text)
     if len(matching) == 1:
         return matching[0].record
@@ -77,14 +81,17 @@ def find_case(cases: Sequence[NamedCase], text: str) -> Record:
     listed = [f"{named.digest} ({distinction})" for named, distinction in zip(matching, distinctions, strict=True)]
     if len(matching) > MAX_LISTED:
         listed[MAX_LISTED:] = [f"and {len(matching) - MAX_LISTED} more: `carousel gates RUN CASE --list` lists them"]
-    raise UsageError(f"{text!r} matches {len(matching)} cases; choose one by its digest: {'; '.join(listed)}")
+    raise UsageError(
+        f"{text!r} matches {len(matching)} cases; choose one by its digest, such as `{command(matching[0].digest)}`: "
+        f"{'; '.join(listed)}"
+    )
 
 
 def differences(cases: Sequence[Case]) -> list[str]:
     """Return one description per case: the values that distinguish the case from the other cases.
 
-    A field outside the protocol is given if it differs between any two cases. A field of the protocol is given if its
-    value is not the most common one. Without any value, the description is `the most common protocol`.
+    A field outside the protocol is given if it has a value and differs between any two cases. A field of the protocol
+    is given if its value is not the most common one. Without any value, the description is `the most common protocol`.
     """
     rows = [case.model_dump(exclude={"protocol"}) for case in cases]
     differing = [field for field in rows[0] if len({str(row[field]) for row in rows}) > 1]
@@ -93,7 +100,11 @@ def differences(cases: Sequence[Case]) -> list[str]:
     return [
         ", ".join(
             [
-                *(row[field] if field in ("arch", "task") else f"{field} {row[field]}" for field in differing),
+                *(
+                    row[field] if field in ("arch", "task") else f"{field} {row[field]}"
+                    for field in differing
+                    if row[field] is not None
+                ),
                 *(f"{field}={value_text(value)}" for field, value in protocol.items() if value != common[field]),
             ]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from bench.errors import UsageError
 from bench.plans.plan import load
 from results import Record, Run, RunFile, Store, StoreError, load_traces
 
+USUAL_STORE = Path("carousel-runs")
 PAGE = "report.html"
 PAGE_FORMATS = {".html": "page", ".htm": "page"}
 """The endings of a page."""
@@ -254,6 +256,16 @@ class GatesOptions:
     sequence: int = 1
     scale: reports.Scale = "page"
 
+    def words(self) -> list[str]:
+        """Return the options as words of a command line, without those that have their usual values."""
+        given = {
+            "--layer": self.layer,
+            "--units": self.units,
+            "--sequence": None if self.sequence == 1 else self.sequence,
+            "--scale": None if self.scale == "page" else self.scale,
+        }
+        return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+
     def view(self) -> reports.GatesView:
         """Return the layer, the sequence and the units to draw. Raises `UsageError` if `units` is invalid."""
         return reports.GatesView(layer=self.layer, sequence=self.sequence, units=_units(self.units))
@@ -281,7 +293,13 @@ def draw_gates(
     view = options.view()
     run = Store(store).find(name)
     file, records = read_run(run)
-    record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case)
+
+    def command(digest: str) -> str:
+        folders = {"-o": output, "--store": None if store == USUAL_STORE else store}
+        words = [word for option, folder in folders.items() if folder is not None for word in (option, str(folder))]
+        return shlex.join(["carousel", "gates", name, digest, *options.words(), *words])
+
+    record = _first_with_traces(records) if case is None else find_case(named_cases(file, records), case, command)
     traces = load_traces(run, record)
     if traces is None and view != reports.GatesView():
         raise UsageError(f"{record.key} has no traces, so it has no layers, units or sequences; {HOW_TO_TRACE}")

@@ -14,7 +14,17 @@ import numpy as np
 
 from reports.analysis.traces import HIGH_FROM, HOLD_GATES, slug
 from reports.figures.drawing.axes import WIDTH
-from reports.figures.drawing.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
+from reports.figures.drawing.canvas import (
+    DASHES,
+    INK,
+    LINE_INCHES,
+    PALE,
+    Dash,
+    Figure,
+    empty_figure,
+    figure_style,
+    finish_figure,
+)
 from reports.figures.drawing.scale import current_scale
 from reports.figures.drawing.sequences import answers_in_words, draw_answers, draw_inputs, mark_scored_steps
 from reports.format.numbers import listed, plural
@@ -40,9 +50,11 @@ ROW_INCHES = 1.6
 ATTENTION_INCHES = 2.1
 """The width and the height of an attention map, in inches."""
 UNIT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#555555", "#999933")
-"""The colours of the units: six by Okabe and Ito, and two more. Further units repeat the colours."""
+"""The colours of the units: six by Okabe and Ito, and two more. Further units repeat them with other dash patterns."""
 SHOWN_UNITS = 8
 """The number of units that a figure shows, unless others are chosen."""
+LEGEND_SHARE = 0.7
+"""The share of the height of a figure that the legend of its units may take."""
 GATE_RANGE = 1.04
 """Ends of the axis of a gate with activations in [-1, 1]. Other values, such as step sizes, choose their own ends."""
 
@@ -97,11 +109,18 @@ class GatesView:
             raise ViewError(f"no unit {wrong[0]}: the traces have {_counted('unit', list(range(widest)))}")
         return layer
 
-    def units_of(self, values_STU: np.ndarray) -> np.ndarray:
-        """Return the values (S, T, U) of the units to draw. A gate with fewer units than others lacks some of them."""
-        if not self.units:
-            return values_STU[:, :, :SHOWN_UNITS]
-        return values_STU[:, :, [unit - 1 for unit in self.units if unit <= values_STU.shape[2]]]
+    def units_of(self, values_STU: np.ndarray) -> list[int]:
+        """Return the units to draw of values (S, T, U). A gate with fewer units than others lacks some of them."""
+        return [unit for unit in self.units or range(1, SHOWN_UNITS + 1) if unit <= values_STU.shape[2]]
+
+    def shown_of(self, values_STU: np.ndarray) -> np.ndarray:
+        """Return the values (S, T, U) of the units to draw."""
+        return values_STU[:, :, [unit - 1 for unit in self.units_of(values_STU)]]
+
+    def style_of(self, unit: int) -> tuple[str, Dash]:
+        """Return the colour and the dash pattern of a unit, which are the same in every panel."""
+        order = self.units.index(unit) if self.units else unit - 1
+        return UNIT_COLOURS[order % len(UNIT_COLOURS)], DASHES[order // len(UNIT_COLOURS) % len(DASHES)]
 
 
 class _Panel(NamedTuple):
@@ -129,9 +148,10 @@ def gates_figure(traces: Traces, *, subject: str, name: str, view: GatesView | N
         return None
     sequence, T = view.sequence - 1, traces.inputs_STD.shape[1]
     all_gates = traces.gates_of(layer)
-    gates = {gate: view.units_of(all_gates[gate]) for gate in sorted(all_gates, key=_panel_order)}
-    states = {state: view.units_of(values) for state, values in traces.states_of(layer).items()}
-    panels = _panels(traces, view, gates, states)
+    all_gates = {gate: all_gates[gate] for gate in sorted(all_gates, key=_panel_order)}
+    all_states = traces.states_of(layer)
+    panels = _panels(traces, view, all_gates, all_states)
+    gates, states = ({name: view.shown_of(all_STU[name]) for name in all_STU} for all_STU in (all_gates, all_states))
     columns = COLUMNS[current_scale()]
     with figure_style():
         rows = ceil(len(panels) / columns)
@@ -150,6 +170,8 @@ def gates_figure(traces: Traces, *, subject: str, name: str, view: GatesView | N
             axes.tick_params(labelbottom=True)  # the lowest panel of a column need not be in the last row
         figure.supxlabel("step", fontsize=9)
         _draw_legend(figure, all_axes)
+        if len(view.units) > 1:
+            _name_units(figure, view)
         answer = answers_in_words(traces, sequence)
         return finish_figure(
             figure,
@@ -167,24 +189,24 @@ def gates_figure(traces: Traces, *, subject: str, name: str, view: GatesView | N
 def _panels(
     traces: Traces, view: GatesView, gates: dict[str, np.ndarray], states: dict[str, np.ndarray]
 ) -> list[_Panel]:
-    """Return the panels in order: input, answer, gates, state and output. Their values are those of the units shown."""
+    """Return the panels in order: input, answer, gates, state and output. Gates and states have all units."""
     sequence = view.sequence - 1
     panels = [_Panel("", partial(draw_inputs, traces=traces, sequence=sequence))]
     if traces.targets_STD is not None and traces.answers_STD is not None and traces.scored_ST is not None:
         panels.append(_Panel("", partial(draw_answers, traces=traces, sequence=sequence)))
-    counts = {values.shape[2] for values in (*gates.values(), *states.values())}
+    counts = {len(view.units_of(values)) for values in (*gates.values(), *states.values())}
     averaged = plural(min(counts), "unit") if len(counts) == 1 else "the units shown"
     label: str | None = f"mean of {averaged}, {plural(len(traces.inputs_STD), 'sequence')}"
 
     def titled(title: str, values_STU: np.ndarray, draw: Callable[[Axes], None]) -> _Panel:
-        return _Panel(title if len(counts) == 1 else f"{title}, {plural(values_STU.shape[2], 'unit')}", draw)
+        return _Panel(title if len(counts) == 1 else f"{title}, {plural(len(view.units_of(values_STU)), 'unit')}", draw)
 
     for gate, values_STU in gates.items():
-        draw = partial(_draw_gate, gate=gate, values_STU=values_STU, sequence=sequence, label=label)
+        draw = partial(_draw_gate, gate=gate, values_STU=values_STU, view=view, label=label)
         panels.append(titled(GATE_TITLES.get(gate, gate), values_STU, draw))
         label = None
     for state in sorted(states, key=lambda state: (state == OUTPUT, state)):
-        draw = partial(_draw_units, values_STU=states[state], sequence=sequence)
+        draw = partial(_draw_units, values_STU=states[state], view=view)
         panels.append(titled(_state_title(state), states[state], draw))
     return panels
 
@@ -201,25 +223,36 @@ def _draw_legend(figure: MplFigure, all_axes: Iterable[Axes]) -> None:
         figure.legend(labelled.values(), labelled.keys(), loc="outside upper left", ncols=columns, fontsize=8)
 
 
+def _name_units(figure: MplFigure, view: GatesView) -> None:
+    """Draw a legend of the units beside all panels, in as many columns as its height needs."""
+    from matplotlib.lines import Line2D
+
+    styles = {f"unit {unit}": view.style_of(unit) for unit in view.units}
+    handles = [Line2D([], [], color=colour, linestyle=dash, label=name) for name, (colour, dash) in styles.items()]
+    columns = ceil(len(handles) * LINE_INCHES / (LEGEND_SHARE * figure.get_figheight()))
+    figure.legend(handles=handles, loc="outside right center", ncols=columns, fontsize=8)
+
+
 def _state_title(name: str) -> str:
     return STATE_TITLES.get(name, name if name.startswith("state") else f"state {name}")
 
 
-def _draw_gate(axes: Axes, gate: str, values_STU: np.ndarray, sequence: int, *, label: str | None) -> None:
+def _draw_gate(axes: Axes, gate: str, values_STU: np.ndarray, view: GatesView, *, label: str | None) -> None:
     """Draw a gate with the mean over units and sequences, which `label` names in the legend, unless it is None."""
     if gate in HOLD_GATES:
         axes.axhspan(HIGH_FROM, 1, color=PALE, alpha=0.22, linewidth=0, zorder=0, label=f"{HIGH_FROM:g}–1")
-    _draw_units(axes, values_STU, sequence)
-    steps = np.arange(1, values_STU.shape[1] + 1)
-    axes.plot(steps, values_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=label)
-    if np.abs(values_STU).max() <= GATE_RANGE:
-        axes.set_ylim(-GATE_RANGE if values_STU.min() < 0 else -0.02, GATE_RANGE)
+    _draw_units(axes, values_STU, view)
+    steps, shown_STU = np.arange(1, values_STU.shape[1] + 1), view.shown_of(values_STU)
+    axes.plot(steps, shown_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=label)
+    if np.abs(shown_STU).max() <= GATE_RANGE:
+        axes.set_ylim(-GATE_RANGE if shown_STU.min() < 0 else -0.02, GATE_RANGE)
 
 
-def _draw_units(axes: Axes, values_STU: np.ndarray, sequence: int) -> None:
+def _draw_units(axes: Axes, values_STU: np.ndarray, view: GatesView) -> None:
     steps = np.arange(1, values_STU.shape[1] + 1)
-    for unit, values_T in enumerate(values_STU[sequence].T):
-        axes.plot(steps, values_T, color=UNIT_COLOURS[unit % len(UNIT_COLOURS)], linewidth=1.2)
+    for unit in view.units_of(values_STU):
+        colour, dash = view.style_of(unit)
+        axes.plot(steps, values_STU[view.sequence - 1, :, unit - 1], color=colour, linestyle=dash, linewidth=1.2)
 
 
 def _contents(gates: dict[str, np.ndarray], states: dict[str, np.ndarray]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reports.figures.drawing.canvas import INK, PALE, Figure, empty_figure, figure_style, finish_figure
 from reports.format import numbers
-from reports.text.history import change_in_words, is_timing
+from reports.text.history import change_in_words, date_of, is_timing
 from results import FALSE_ALARMS, METRICS, Series
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def history_figure(series: Sequence[Series]) -> Figure | None:
         figure = empty_figure(WIDTH_INCHES, PANEL_INCHES * len(shown) + 0.4)
         for each, axes in zip(shown, figure.subplots(len(shown), 1, squeeze=False)[:, 0], strict=True):
             _draw_panel(each, axes)
-        figure.supxlabel("stored runs, oldest first", fontsize=9)
+        figure.supxlabel("stored runs, oldest first (UTC)", fontsize=9)
         return finish_figure(
             figure,
             name="history",
@@ -72,7 +72,7 @@ def _draw_panel(series: Series, axes: Axes) -> None:
         axes.axvline(change - 0.5, color="#D55E00", linestyle="--", linewidth=1.2)
     axes.set_xlim(-0.5, len(values) - 0.5)
     ticks = sorted({0, len(values) - 1, *series.changes})
-    axes.set_xticks(ticks, labels=[series.points[tick].created[:10] for tick in ticks], fontsize=7)
+    axes.set_xticks(ticks, labels=[date_of(series.points[tick]).replace(" ", "\n") for tick in ticks], fontsize=7)
     axes.set_title(numbers.shortened(f"{series.heading} {series.location} · {series.environment}", 110), fontsize=8)
     axes.set_ylabel(f"{numbers.shortened(series.metric, 24)}{', µs' if scale != 1.0 else ''}", fontsize=7)
 

@@ -19,6 +19,7 @@ from reports.figures.drawing.alternative_text import extreme, name_all
 from reports.figures.drawing.axes import WIDTH, score_axis
 from reports.figures.drawing.canvas import INK, PALE, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.figures.drawing.reference_lines import CHANCE_DASH, MEMORYLESS_DASH
+from reports.figures.drawing.tables import FigureTable, few_of, figure_table, with_range
 from reports.format import numbers
 from results import Case, EvalPoint, Training, epoch_of
 
@@ -91,6 +92,7 @@ def learning_figure(groups: Sequence[Group], *, task: str, length: int, needs_fi
                 f"on held-out data; {_main_result(drawn, needs_fit, is_fitted=is_fitted)}."
             ),
             description="; ".join(_describe(group, needs_fit, unit) for group in drawn),
+            table=_table(drawn, needs_fit, unit, is_fitted=is_fitted),
             how_to_read=_how_to_read(reference, unit, is_fitted=is_fitted, has_seeds=has_seeds),
         )
 
@@ -213,6 +215,37 @@ def _over_seeds(trainings: Sequence[tuple[Case, Training]], field: str) -> _Seri
     epochs = np.unique(np.concatenate([own_epochs for own_epochs, _ in curves]))
     values = np.array([np.interp(epochs, *curve) for curve in curves])
     return _Series(epochs, values.mean(0), values.min(0), values.max(0))
+
+
+def _table(groups: Sequence[Group], needs_fit: bool, unit: str, *, is_fitted: bool) -> FigureTable:
+    """Return losses and scores at a few evaluations of each architecture."""
+    trained = "training set" if is_fitted else "training batches"
+    fields = {
+        f"loss, {trained}": "fit_loss",
+        "loss, held-out": "validation_loss",
+        **({"score, training set": "fit_score"} if is_fitted else {}),
+        "score, held-out": "validation_score",
+    }
+    rows = []
+    for group in groups:
+        curves = [_over_seeds(_trainings(group, needs_fit), field) for field in fields.values()]
+        held_out = curves[-1]
+        assert held_out is not None, "every evaluation has a validation score"
+        for epoch in few_of(held_out.epochs.tolist()):
+            texts = [_text_at(curve, epoch, heading) for curve, heading in zip(curves, fields, strict=True)]
+            at = numbers.count(int(epoch)) if epoch.is_integer() else numbers.significant(epoch)
+            rows.append((group.arch, at, *texts))
+    return figure_table(("architecture", unit, *fields), rows)
+
+
+def _text_at(curve: _Series | None, epoch: float, heading: str) -> str:
+    """Return the mean of a curve at an epoch with the range over seeds; a dash if the curve has no value there."""
+    index = -1 if curve is None else int(np.searchsorted(curve.epochs, epoch))
+    if curve is None or index == len(curve.epochs) or curve.epochs[index] != epoch:
+        return numbers.MISSING
+    mean, low, high = (float(series[index]) for series in (curve.mean, curve.low, curve.high))
+    write = numbers.score if heading.startswith("score") else numbers.significant
+    return with_range(mean, low, high, write)
 
 
 def _best(trainings: Sequence[tuple[Case, Training]]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of
@@ -20,6 +20,7 @@ from reports.figures.drawing.canvas import (
     legend,
     plot_styles,
 )
+from reports.figures.drawing.tables import few_of, figure_table, with_range
 from reports.format import numbers
 from results.specs import Spec
 
@@ -67,6 +68,14 @@ def memory_trace_figure(groups: Sequence[Group]) -> Figure | None:
                 f"{group.task}, {group.arch}: R² {trace.mean[0]:.2f} at step {trace.steps[0]}, {trace.mean[-1]:.2f} at "
                 f"step {trace.steps[-1]}"
                 for group, trace in traces
+            ),
+            table=figure_table(
+                ("architecture", "task", "length", "step", "R² (lowest–highest seed)"),
+                (
+                    (group.arch, group.task, numbers.count(group.length), numbers.count(step), text)
+                    for group, trace in traces
+                    for step, text in _points(trace, "{:.2f}".format)
+                ),
             ),
             how_to_read=(
                 "R² of a linear map from the state after each step to the first element of the sequence, on sequences "
@@ -134,6 +143,15 @@ def gradient_trace_figure(groups: Sequence[Group]) -> Figure | None:
                 for when, traces in traces_by_time.items()
                 for group, trace in traces
             ),
+            table=figure_table(
+                ("architecture", "task", "length", "when", "step", "norm (lowest–highest seed)"),
+                (
+                    (group.arch, group.task, numbers.count(group.length), when, numbers.count(step), text)
+                    for when, traces in traces_by_time.items()
+                    for group, trace in traces
+                    for step, text in _points(trace, "{:.1e}".format)
+                ),
+            ),
             how_to_read=(
                 "How strongly the loss depends on the input at each step, on a logarithmic scale. A line that falls "
                 "steeply to the left is a vanishing gradient: training gets almost no signal from early steps. After "
@@ -181,6 +199,12 @@ def _draw_lines(axes: Axes, traces: GroupTraces, styles: dict[str, PlotStyle]) -
             markersize=4,
             linewidth=1.4,
         )
+
+
+def _points(trace: Trace, write: Callable[[float], str]) -> list[tuple[int, str]]:
+    """Return a few steps of a trace, each with the mean and the range over seeds as text."""
+    rows = list(zip(*trace, strict=True))
+    return [(step, with_range(mean, low, high, write)) for step, mean, low, high in few_of(rows)]
 
 
 def _traces(groups: Sequence[Group], metric: str) -> GroupTraces:

@@ -61,6 +61,21 @@ def breakable(label: str) -> Markup:
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[:,])", label))
 
 
+def keep_options_whole(html: str) -> str:
+    """Return HTML in which no line breaks inside an option of a command, such as `--repeat`.
+
+    Browsers may break a line after a hyphen. Only text changes, not attributes, titles, scripts and style sheets.
+    """
+    parts = _TAGS.split(html)
+    parts[::2] = [_OPTION.sub(r'<span class="option">\g<0></span>', text) for text in parts[::2]]
+    return "".join(parts)
+
+
+_TAGS = re.compile(r"(<script\b.*?</script>|<style\b.*?</style>|<title\b.*?</title>|<[^>]*>)", re.DOTALL)
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]{0,28}(?![\w-])")
+"""An option. A longer one could be wider than a telephone, so its lines may break."""
+
+
 def _interpreted_mark(timing: StepTiming | None) -> Markup:
     """Return the mark of an interpreted step, with a leading space; empty for any other step."""
     from markupsafe import Markup

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reports.figures.history import title_of
-from reports.html.environment import jinja_environment
+from reports.html.environment import jinja_environment, keep_options_whole
 from reports.html.sparkline import sparkline
 from reports.text.history import history_rows, run_rows
 from results import FALSE_ALARMS, Series
@@ -19,7 +19,7 @@ def history_page(series: Sequence[Series], pages: Mapping[str, str] | None = Non
         pages: The address of a run's report page by the id of the run; None if there are no pages.
     """
     template = jinja_environment().get_template("history.html.jinja")
-    return template.render(
+    html = template.render(
         title=f"{title_of(series[0].metric)} over stored runs",
         series=[
             {
@@ -33,3 +33,4 @@ def history_page(series: Sequence[Series], pages: Mapping[str, str] | None = Non
         pages=pages or {},
         false_alarms=f"{FALSE_ALARMS:.0%}",
     )
+    return keep_options_whole(html)

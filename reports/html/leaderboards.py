@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.analysis.groups import Group
+from reports.analysis.groups import Group, specifications
 from reports.analysis.leaderboard import LeaderboardRow, leaderboard_of
 from reports.format.numbers import count, listed, plural, short_score
 from reports.html.page_data import PageData
@@ -31,6 +31,7 @@ def leaderboard_values(data: PageData) -> dict[str, Any]:
     rows = leaderboard_of(data.groups)
     return {
         "tables": task_tables(rows),
+        "specifications": specifications(data.groups),
         "has_trained": not are_untrained(data.groups),
         "near_differs": any(row.near_position not in (None, row.length) for row in rows),
         "far": sorted({row.far_position for row in rows if row.far_position is not None}),

@@ -8,7 +8,7 @@ from reports.analysis.memory_share import shared_settings
 from reports.html.needs import answer_values
 from reports.html.page_data import PageData
 from reports.text.losses import loss_note
-from reports.text.recommendation import exceptions, left_out, recommendation
+from reports.text.recommendation import exceptions, left_out, recommendation_sentences
 
 BESIDE_INCHES = 7.4
 """The largest width in inches of a main figure that stands beside the overview."""
@@ -16,8 +16,8 @@ BESIDE_INCHES = 7.4
 
 def overview_values(data: PageData) -> dict[str, Any] | None:
     """Return the variables of the overview, or None if there is neither an overview, a figure nor a recommendation."""
-    recommended = recommendation(data.frontier)
-    limits = answer_values(data.frontier, data.needs, recommended or "")
+    recommended = recommendation_sentences(data.frontier)
+    limits = answer_values(data.frontier, data.needs, " ".join(recommended))
     if not (data.overview or data.main_figure or recommended or limits["needs_data"] or limits["needs_answer"]):
         return None
     members = data.frontier.members()
@@ -28,7 +28,8 @@ def overview_values(data: PageData) -> dict[str, Any] | None:
         "beside_inches": BESIDE_INCHES,
         "is_called": data.is_called,
         "settings": list(shared_settings(data.groups)),
-        "recommendation": recommended,
+        "recommendation": recommended[0] if recommended else "",
+        "reasons": " ".join(recommended[1:]),
         "frontier": [row.arch for row in members],
         "is_single_choice": is_choice,
         "exceptions": exceptions(data.groups, data.frontier),

@@ -56,9 +56,16 @@ function makeSortable(table, status) {
 
 const NAME_LETTER = "[\\p{L}\\p{N}_]";
 
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+/* The options of a name, such as lstm:forget=none,peepholes=True, may stand in any order and among others. */
 function namePattern(word, isWhole) {
-  const escaped = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`(?<!${NAME_LETTER})${escaped}${isWhole ? `(?!${NAME_LETTER})` : ""}`, "iu");
+  const [name, ...rest] = word.split(":");
+  const options = rest.join(":").split(",").filter(Boolean);
+  const end = isWhole ? `(?!${NAME_LETTER})` : "";
+  const bounded = (text) => `(?<!${NAME_LETTER})${escaped(text)}${end}`;
+  const among = options.map((option) => `(?=\\S*${bounded(option)})`).join("");
+  return new RegExp(rest.length ? `(?<!${NAME_LETTER})${escaped(name)}:${among}` : bounded(word), "iu");
 }
 
 /* A word stands for a whole name, such as gru but not min_gru. If no row has the name, it stands for a name's start. */
@@ -69,16 +76,21 @@ function patternOf(word, texts) {
 
 const textOf = (row) => row.dataset.text ?? [...row.querySelectorAll("th, td")].map((cell) => cell.textContent).join(" ");
 
-/* A row is shown if it contains every word of the filter and no word that follows a minus sign. */
+/* A row is shown if it contains every word of the filter and no word that follows a minus sign. The label of a row may
+   leave out options, so a word with options is also compared with the full specifications. */
 function makeFilter(input, rows, parts, status) {
-  const texts = rows.map(textOf);
+  const labels = rows.map(textOf);
+  const specifications = rows.map((row, number) => `${labels[number]} ${row.dataset.specifications ?? ""}`);
   input.addEventListener("input", () => {
-    const words = input.value.split(/\s+/).filter(Boolean).map((word) => {
-      const isExcluded = word.startsWith("-") && word.length > 1;
-      return { isExcluded, pattern: patternOf(isExcluded ? word.slice(1) : word, texts) };
+    const typed = input.value.replace(/(=[^\s,]*),\s+/g, "$1,").split(/\s+/).map((word) => word.replace(/,+$/, ""));
+    const words = typed.filter(Boolean).map((text) => {
+      const isExcluded = text.startsWith("-") && text.length > 1;
+      const word = isExcluded ? text.slice(1) : text;
+      const texts = word.includes(":") ? specifications : labels;
+      return { isExcluded, texts, pattern: patternOf(word, texts) };
     });
     rows.forEach((row, number) => {
-      row.hidden = words.some(({ isExcluded, pattern }) => pattern.test(texts[number]) === isExcluded);
+      row.hidden = words.some(({ isExcluded, texts, pattern }) => pattern.test(texts[number]) === isExcluded);
     });
     for (const part of parts) part.hidden = !part.querySelector("tbody:not([hidden])");
     status.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown.`;

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.analysis.frontier import Needs
-from reports.html.environment import FOLDER, jinja_environment
+from reports.html.environment import FOLDER, jinja_environment, keep_options_whole
 from reports.html.page_data import PageData
 from reports.html.sections import SECTIONS, TERMS_HEADING, Heading
 from reports.text.baseline import Baseline
@@ -91,7 +91,7 @@ def page(
         content = environment.get_template("terms.html.jinja").render(used=terms)
         sections.append((TERMS_HEADING, Markup(content)))  # noqa: S704  # the template has escaped every value
     script = SCRIPT.read_text(encoding="utf-8")
-    return environment.get_template("page.html.jinja").render(
+    html = environment.get_template("page.html.jinja").render(
         run=run,
         health=data.health,
         comparison=data.comparison,
@@ -99,6 +99,7 @@ def page(
         script=Markup(script),  # noqa: S704  # our own file; no part of it comes from a record
         script_digest=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
+    return keep_options_whole(html)
 
 
 def _used_terms(sections: Sequence[tuple[Heading, str]]) -> dict[str, Term]:

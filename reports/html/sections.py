@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reports.analysis.gate_levels import EXPLANATION as GATE_EXPLANATION
 from reports.analysis.gate_levels import ROLES, gate_levels
-from reports.analysis.groups import full_names, group_cases
+from reports.analysis.groups import full_names, group_cases, specifications
 from reports.analysis.heatmap import heat_maps
 from reports.analysis.leaderboard import leaderboard_of
 from reports.analysis.learning_rates import tuning_cost
@@ -95,7 +95,7 @@ def _baseline(data: PageData) -> Values | None:
     figures = _shown(
         baseline_scores_figure(data.comparison, data.groups), baseline_step_costs_figure(before, data.groups)
     )
-    return {"comparison": data.comparison, "figures": figures}
+    return {"comparison": data.comparison, "figures": figures, "specifications": specifications(data.groups)}
 
 
 def _conclusions(data: PageData) -> Values | None:
@@ -183,7 +183,12 @@ def _cases(data: PageData) -> Values | None:
     cases = case_details(data.groups)
     if not cases:
         return None
-    return {"cases": cases, "attachment": attachment(data.run, data.records), "is_called": data.is_called}
+    return {
+        "cases": cases,
+        "specifications": specifications(data.groups),
+        "attachment": attachment(data.run, data.records),
+        "is_called": data.is_called,
+    }
 
 
 def _names(data: PageData) -> Values | None:

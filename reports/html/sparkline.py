@@ -14,7 +14,7 @@ from reports.text.history import number_of, run_rows
 from results import Series
 
 MARGIN = 8.0
-"""Empty height above the largest and below the smallest value, in per cent."""
+"""Empty height above the top and below the bottom of the scale, in per cent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,9 @@ class Sparkline:
     """Positions of the changes, between two runs."""
     largest: str
     smallest: str
+    top: str
+    """With `bottom`, the ends of the scale, which has room for intervals."""
+    bottom: str
     first: str
     """The date of the first run."""
     last: str
@@ -49,12 +52,12 @@ class Sparkline:
 def sparkline(series: Series) -> Sparkline:
     """Return the drawing of a series."""
     values = [point.value.middle for point in series.points]
-    smallest, largest = min(values), max(values)
-    span = largest - smallest
+    bottom, top = _scale(series)
+    span = top - bottom
     width = 100 / len(values)
 
     def height(value: float) -> float:
-        share = (value - smallest) / span if span > 0 else 0.5
+        share = (value - bottom) / span if span > 0 else 0.5
         return min(max(100 - MARGIN - (100 - 2 * MARGIN) * share, 0.0), 100.0)
 
     rows = run_rows(series)
@@ -76,8 +79,25 @@ def sparkline(series: Series) -> Sparkline:
         points=tuple(points),
         levels=tuple((first * width, end * width, height(median(values[first:end]))) for first, end in edges),
         changes=tuple(change * width for change in series.changes),
-        largest=number_of(series, largest),
-        smallest=number_of(series, smallest),
+        largest=number_of(series, max(values)),
+        smallest=number_of(series, min(values)),
+        top=number_of(series, top),
+        bottom=number_of(series, bottom),
         first=rows[0].date,
         last=rows[-1].date,
     )
+
+
+def _scale(series: Series) -> tuple[float, float]:
+    """Return the ends of the vertical scale, which spans the values and the finite intervals.
+
+    If the values differ, intervals widen the scale at either end by at most the span of the values, so that a single
+    wide interval does not hide a change.
+    """
+    values = [point.value.middle for point in series.points]
+    smallest, largest = min(values), max(values)
+    bounded = [point.value for point in series.points if math.isfinite(point.value.low + point.value.high)]
+    low = min([smallest, *(value.low for value in bounded)])
+    high = max([largest, *(value.high for value in bounded)])
+    span = largest - smallest
+    return (max(low, smallest - span), min(high, largest + span)) if span > 0 else (low, high)

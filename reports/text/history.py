@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import median
 
 from reports.format import numbers
-from results import METRICS, Series
+from results import METRICS, HistoryPoint, Series
 from results.comparison import Difference
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -45,7 +46,7 @@ class RunRow:
 
     run: str
     date: str
-    """The day on which the run was created, such as `2026-01-31`."""
+    """When the run was created, in UTC, such as `2026-01-31 12:00`."""
     commit: str
     """The start of the commit; empty if the run recorded none."""
     host: str
@@ -94,7 +95,7 @@ def run_rows(series: Series) -> list[RunRow]:
     return [
         RunRow(
             run=point.run,
-            date=point.created[:10],
+            date=date_of(point),
             commit=(point.commit or "")[:COMMIT_LETTERS],
             host=point.host or "",
             value=value_with_interval(series, index),
@@ -104,6 +105,18 @@ def run_rows(series: Series) -> list[RunRow]:
         )
         for index, point in enumerate(series.points)
     ]
+
+
+def date_of(point: HistoryPoint) -> str:
+    """Return when a run was created, in UTC and to the minute: `2026-01-31 12:00`.
+
+    A text that is not a time is returned unchanged.
+    """
+    try:
+        created = datetime.fromisoformat(point.created)
+    except ValueError:
+        return point.created
+    return created.replace(tzinfo=created.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def spark(series: Series) -> str:

@@ -27,19 +27,32 @@ def recommendation(frontier: Frontier) -> str | None:
     If the frontier has several architectures, the text names them and their trade-off instead of a single choice.
     Returns None if fewer than two architectures were streamed and compared.
     """
+    return " ".join(recommendation_sentences(frontier)) or None
+
+
+def recommendation_sentences(frontier: Frontier) -> list[str]:
+    """Return the text of `recommendation` in parts. The first part is the answer, and the others are the reasons.
+
+    The list is empty if fewer than two architectures were streamed and compared.
+    """
     if len(frontier.considered) + len(frontier.left_out) < 2:
-        return None
+        return []
     members = frontier.members()
     if frontier.could_change():
-        return _not_yet(frontier, members)
-    if not members:
-        return f"No architecture is recommended for streaming. {not_considered(frontier)}"
-    sentences = [_choice(frontier, members), _where(frontier, members)]
-    sentences += _beyond_trained_length(members[0], frontier.candidates) if len(members) == 1 else []
-    sentences += _settled(frontier)
-    sentences += _interpreted(frontier)
-    single = single_process_sentence({row.arch: [row.cost] for row in members if row.cost is not None})
-    return " ".join(filter(None, [*sentences, single, not_considered(frontier)]))
+        sentences = _not_yet(frontier, members)
+    elif members:
+        single = single_process_sentence({row.arch: [row.cost] for row in members if row.cost is not None})
+        sentences = [
+            *_choice(frontier, members),
+            _where(frontier, members),
+            *(_beyond_trained_length(members[0], frontier.candidates) if len(members) == 1 else []),
+            *_settled(frontier),
+            *_interpreted(frontier),
+            single,
+        ]
+    else:
+        sentences = ["No architecture is recommended for streaming."]
+    return [sentence for sentence in [*sentences, not_considered(frontier)] if sentence]
 
 
 def exceptions(groups: Sequence[Group], frontier: Frontier) -> str | None:
@@ -84,19 +97,19 @@ def left_out(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> str | None
     return f"Left out, with fewer than two scored seeds in one of these settings: {_first_few(hidden)}."
 
 
-def _not_yet(frontier: Frontier, members: Sequence[OverviewRow]) -> str:
-    """Return why no architecture is recommended, if undecided ones could change the choice."""
+def _not_yet(frontier: Frontier, members: Sequence[OverviewRow]) -> list[str]:
+    """Return sentences on why no architecture is recommended, if undecided ones could change the choice."""
     changing = frontier.could_change()
     names = listed([f"{row.arch} ({memory_share(row.share, row.high)} so far)" for row in changing])
     were, theirs, them = ("was", "its", "it") if len(changing) == 1 else ("were", "their", "them")
     sentences = [
         f"No architecture is recommended for streaming yet: {names} {were} still learning when {theirs} training "
-        f"ended, and more steps could change the choice. Give {them} more steps."
+        f"ended, and more steps could change the choice.",
+        f"Give {them} more steps.",
     ]
     if members:
         sentences.append(f"Among the others, none beats {summaries(members)}.")
-    sentences += _settled(frontier)
-    return " ".join([*sentences, *_interpreted(frontier), not_considered(frontier)]).strip()
+    return [*sentences, *_settled(frontier), *_interpreted(frontier)]
 
 
 def _settled(frontier: Frontier) -> list[str]:
@@ -110,22 +123,23 @@ def _settled(frontier: Frontier) -> list[str]:
     return [f"More training of {listed(names)} could not change the choice."] if names else []
 
 
-def _choice(frontier: Frontier, members: Sequence[OverviewRow]) -> str:
+def _choice(frontier: Frontier, members: Sequence[OverviewRow]) -> list[str]:
+    """Return sentences on what to choose. The first names the members of the frontier."""
     beaten = [row for row in frontier.candidates if row not in members]
     if len(members) > 1:
-        rest = f" Beaten by one of these: {_with_summaries(beaten)}." if beaten else ""
-        return (
-            f"For streaming, choose by what matters most: {summaries(members)}. None of them beats another in memory "
-            f"share, state and step cost together.{rest}"
-        )
+        return [
+            f"For streaming, choose by what matters most: {summaries(members)}.",
+            "None of them beats another in memory share, state and step cost together.",
+            f"Beaten by one of these: {_with_summaries(beaten)}." if beaten else "",
+        ]
     best = members[0]
     if not beaten:
-        return f"For streaming, only {best.arch} can be recommended: {summary(best, is_first=True)}."
+        return [f"For streaming, only {best.arch} can be recommended: {summary(best, is_first=True)}."]
     rivals = f"{_with_summaries(beaten)} {'has' if len(beaten) == 1 else 'have'}"
-    return (
-        f"For streaming, choose {best.arch}: {summary(best, is_first=True)}. {rivals} no significantly higher memory "
-        "share, no smaller state and no cheaper step."
-    )
+    return [
+        f"For streaming, choose {best.arch}: {summary(best, is_first=True)}.",
+        f"{rivals} no significantly higher memory share, no smaller state and no cheaper step.",
+    ]
 
 
 def _with_summaries(rows: Sequence[OverviewRow]) -> str:

@@ -152,7 +152,8 @@ def pair_records(
 def distinguishing_settings(cases: Sequence[Case], allow: frozenset[str] = frozenset()) -> list[str]:
     """Return one text per case: the settings that differ among cases of the same architecture, task and length.
 
-    The text is empty if no setting differs. `allow` are names of fields from `ALLOWABLE` that are left out.
+    Settings without a value are left out. The text is empty if no setting differs. `allow` are names of fields from
+    `ALLOWABLE` that are left out too.
     """
     allowed = {setting_name(field) for field in allow}
     rivals: dict[tuple[str, str, int], list[dict[str, object]]] = {}
@@ -164,7 +165,9 @@ def distinguishing_settings(cases: Sequence[Case], allow: frozenset[str] = froze
         distinct = [
             f"{name}={value_text(value)}"
             for name, value in _settings(case).items()
-            if name not in allowed and len({str(each[name]) for each in candidates if name in each}) > 1
+            if value is not None
+            and name not in allowed
+            and len({str(each[name]) for each in candidates if name in each}) > 1
         ]
         labels.append(", ".join(distinct))
     return labels

@@ -14,12 +14,14 @@ def value_text(value: object) -> str:
     """Return the value of an option or of a field of the protocol as text, in the one spelling of all output.
 
     Truth values are `True` and `False`. Numbers are as Python writes them, such as `8`, `1.0` and `1e-05`. The items of
-    a list have commas between them.
+    a list have commas between them. None is `none`.
 
     >>> [value_text(value) for value in (True, 8, 1.0, ("1x", 64), None)]
-    ['True', '8', '1.0', '1x,64', 'None']
+    ['True', '8', '1.0', '1x,64', 'none']
     """
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    if isinstance(value, tuple | list):
+        return ",".join(map(value_text, value))
+    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)

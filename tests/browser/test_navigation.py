@@ -61,6 +61,16 @@ def test_overview_and_main_figure_are_on_the_first_screen(
             assert bottom(page, selector) <= height, selector
 
 
+def test_answer_is_on_the_first_screen_of_a_telephone(watched: WatchedPage, sound_page: Path) -> None:
+    page = watched.open(sound_page)
+    page.set_viewport_size({"width": NARROW, "height": 800})
+    assert page.locator(".recommendation").inner_text().startswith("For streaming, choose")
+    assert bottom(page, ".ranking") < bottom(page, ".recommendation") <= 800
+    figure = page.locator("#memory-frontier").bounding_box()
+    assert figure is not None and bottom(page, ".recommendation") <= figure["y"]
+    assert page.locator(".advice").inner_text().startswith("None of them beats another")
+
+
 def test_scores_stand_beside_the_overview_if_nothing_was_streamed(watched: WatchedPage, tmp_path: Path) -> None:
     records = [
         record.model_copy(update={"measurements": tuple(record.of("accuracy")), "probes": {}})
@@ -146,6 +156,35 @@ def test_filters_match_whole_names(watched: WatchedPage, renamed_page: Path) -> 
     assert set(column(page, 1)) == {"128"}
     page.fill("#filter-cases", "gru first_last 32")
     assert page.locator("#case-list > details").filter(visible=True).count() == 1
+
+
+def test_filters_match_names_with_options(watched: WatchedPage, tmp_path: Path) -> None:
+    """Check that options match in any order, and those too that the label leaves out: here `peepholes=True`."""
+    names = {"rnn": "rnn", "lstm": "lstm:forget=none,peepholes=True", "gru": "lstm:forget=two,peepholes=True"}
+    cases = [case for case in synthetic.cases() if synthetic.base(case.arch) in names]
+    records = [synthetic.renamed(case, arch=names[synthetic.base(case.arch)]) for case in cases]
+    run = synthetic.run([record.case for record in records])
+    page = watched.open(reports.write_page(run, records, tmp_path / "report.html"))
+    labels = {"rnn", "lstm:forget=none", "lstm:forget=two"}
+    found = {
+        "lstm:forget=none,peepholes=True": {"lstm:forget=none"},
+        "lstm:peepholes=True,forget=none": {"lstm:forget=none"},
+        "lstm:forget=two, peepholes=True adding, 32": {"lstm:forget=two"},
+        "LSTM:peepholes=True": labels - {"rnn"},
+        "lstm:peep": labels - {"rnn"},
+        "-lstm:forget=none,peepholes=True": labels - {"lstm:forget=none"},
+        "lstm:forget=no,peepholes=True": {"lstm:forget=none"},  # no value is `no`, so it is the start of one
+        "lstm:forget=none,peepholes=False": set(),
+        "rnn:peepholes=True": set(),
+    }
+    for text, shown in found.items():
+        page.fill("#filter-leaderboard", text)
+        assert set(column(page, 0)) == shown, text
+        page.fill("#filter-cases", text)
+        titles = page.locator("#case-list > details > summary").filter(visible=True).all_inner_texts()
+        assert {title.split(" on ")[0] for title in titles} == shown, text
+    page.fill("#filter-leaderboard", "peepholes=True")
+    assert column(page, 0) == [], "the labels do not show this option"
 
 
 @pytest.mark.parametrize("name", ["renamed_page", "inner_page"])

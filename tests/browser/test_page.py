@@ -69,6 +69,16 @@ def test_page_does_not_scroll_sideways(watched: WatchedPage, report: Path, width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_lines_do_not_break_inside_options(watched: WatchedPage, few_records: list[Record], tmp_path: Path) -> None:
+    run = synthetic.run([record.case for record in few_records], command=f"carousel run {'--repeat 4 ' * 40}")
+    page = watched.open(reports.write_page(run, few_records, tmp_path / "report.html"))
+    for width in (320, 360, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        lines = page.eval_on_selector_all(".context .option", "all => all.map(each => each.getClientRects().length)")
+        assert lines == [1] * 40
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_heading_sorts_its_table_announces_it_and_restores_the_original_order(
     watched: WatchedPage, report: Path
 ) -> None:
@@ -218,6 +228,11 @@ def test_page_with_a_baseline_sorts_filters_and_passes_axe(
     page = watched.open(path)
     page.fill("#filter-verdicts", "gru adding score 512")
     assert page.locator("#verdict-table tbody:not([hidden])").count() == 1
+    page.fill("#filter-pairs", "lstm:forget_bias=1")
+    assert {text.split("\t")[0] for text in page.locator("#pair-table tbody:not([hidden])").all_inner_texts()} == {
+        "lstm"
+    }
+    page.fill("#filter-pairs", "")
     page.locator("#pair-table thead button").nth(5).click()
     first = page.locator("#pair-table tbody").last.inner_text().split("\t")
     assert (first[0].strip(), first[5].strip()) == ("gru", "-0.100")

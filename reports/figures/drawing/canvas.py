@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reports.figures.drawing.paper import COLUMN_LABEL_POINTS, drawn_width, fit_panels, font_settings, is_in_column
-from reports.figures.drawing.scale import DOTS_PER_INCH, current_scale, figure_inches
+from reports.figures.drawing.paper import drawn_width, fit_panels, font_settings
+from reports.figures.drawing.scale import DOTS_PER_INCH, SLIDE_HEIGHT, Scale, current_scale, figure_inches
 from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
 
@@ -220,29 +220,6 @@ def thinned(positions: Sequence[int]) -> list[int]:
     return list(positions[::-stride][::-1])
 
 
-def line_labels(axes: Axes, lines: Sequence[tuple[float, str]], *, gap: float) -> None:
-    """Write the names of horizontal lines at the right edge, at least `gap` apart in data units.
-
-    The names are beside the panel. In a column of a paper, they are inside it, so that the panel keeps its width.
-    `lines` are pairs of a height in data units and a name.
-    """
-    inside = is_in_column()
-    previous = -float("inf")
-    for height, text in sorted(lines):
-        previous = max(height, previous + gap)
-        axes.annotate(
-            " ".join(text.replace("memoryless\nbaseline", "memoryless").split()) if inside else text,
-            xy=(1, previous),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 1) if inside else (3, 0),
-            textcoords="offset points",
-            ha="right" if inside else "left",
-            va="bottom" if inside else "center",
-            fontsize=COLUMN_LABEL_POINTS if inside else 7.5,
-            color=INK,
-        )
-
-
 def finish_figure(
     figure: MplFigure,
     *,
@@ -265,16 +242,17 @@ def finish_figure(
         description: The plotted numbers as text; the SVG contains them after the title.
         how_to_read: The caption.
         table: The plotted numbers as a table; None if they are too many.
-        headed: Whether files of the figure contain its title and, at the scale of a page, its caption.
+        headed: Whether files of the figure contain its title and its caption. On a slide, the caption is
+            `alternative`, because all lines of `how_to_read` would leave little room for the panels.
         keeps_height: Whether rows of panels keep their height in a column of a paper.
     """
     description = f"{title}: {description}"
     fit_panels(figure, keeps_height=keeps_height)
     scale = current_scale()
+    caption = how_to_read if scale == "page" else alternative
 
     def render_file(form: Form, heading: str | None) -> bytes:
-        caption = how_to_read if scale == "page" else ""
-        with figure_style(), _with_texts(figure, heading, caption) as whole:
+        with figure_style(), _with_texts(figure, heading, caption, scale) as whole:
             if form == "svg":
                 described = description if heading is None else f"{description}\n{how_to_read}"
                 return to_svg(figure, title=heading or title, description=described, whole=whole).encode()
@@ -304,27 +282,32 @@ def finish_figure(
 
 
 @contextmanager
-def _with_texts(figure: MplFigure, heading: str | None, caption: str) -> Iterator[Bbox | None]:
+def _with_texts(figure: MplFigure, heading: str | None, caption: str, scale: Scale) -> Iterator[Bbox | None]:
     """Put a heading above and a caption below a figure within a `with` block, and yield the box of all in inches.
 
-    The panels do not move. An empty `caption` takes no room. Without a heading, nothing is added, and None is yielded.
+    On a page, the panels do not move. On a slide, they become lower, so that all has the format of a slide. Without a
+    heading, nothing is added, and None is yielded.
     """
     if heading is None:
         yield None
         return
     from matplotlib.transforms import Bbox
 
-    figure.set_layout_engine("none")  # the layout for the page is final
+    width = figure.get_figwidth()
+    above = wrap_label(heading, int(width / HEADING_LETTER_INCHES)).splitlines()
+    below = textwrap.wrap(caption, int(width / CAPTION_LETTER_INCHES))
+    added = HEADING_LINE_INCHES * len(above) + HEADING_LINE_INCHES / 2
+    room = CAPTION_LINE_INCHES * (len(below) + 1)
+    if scale == "slide":
+        figure.set_figheight(SLIDE_HEIGHT * width - added - room)
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is final
     for each in figure.legends:  # otherwise legends would move to the upper edge of the larger box
         each.set_bbox_to_anchor(Bbox.unit(), transform=figure.transFigure)
     for part in figure.subfigs:
         for each in part.legends:
             each.set_bbox_to_anchor(Bbox.unit(), transform=part.transSubfigure)
-    width, height = figure.get_size_inches()
-    above = wrap_label(heading, int(width / HEADING_LETTER_INCHES)).splitlines()
-    below = textwrap.wrap(caption, int(width / CAPTION_LETTER_INCHES))
-    added = HEADING_LINE_INCHES * len(above) + HEADING_LINE_INCHES / 2
-    room = CAPTION_LINE_INCHES * (len(below) + 1) if below else 0.0
+    height = figure.get_figheight()
     texts = [
         figure.text(
             0.06 / width,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reports.format.numbers import folded
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as MplFigure
@@ -42,8 +43,8 @@ FONT_SIZES: Mapping[str, float] = {
 """Settings of matplotlib in a column of a paper, where text has 8 to 10 points."""
 LARGEST_POINTS = 8.0
 """Labels of the whole figure are reduced to this size."""
-COLUMN_LABEL_POINTS = 6.5
-"""The font size of names inside a panel."""
+LEGEND_PREFIX = "_legend: "
+"""A line whose label begins so is named in the legend above the panels. Other legends ignore such labels."""
 MIN_PANEL_INCHES = 1.35
 """A panel has at least this width, with the labels of its axis."""
 LABELS_INCHES = 0.5
@@ -175,12 +176,19 @@ def _in_lines(text: str, inches: float, points: float, letter_per_point: float) 
 
 
 def _fit_legends(figure: MplFigure, parts: Sequence[Part]) -> None:
-    """Move the legends of panels above the panels, and give legends that are wider than the figure fewer columns."""
+    """Move the legends of panels above the panels, and give legends that are wider than the figure fewer columns.
+
+    The last legend above the first panels also names the lines with a label for it, each name once.
+    """
     for part in parts:
         for axes in part.axes:
             if (legend := axes.get_legend()) is not None:
                 _copy_legend(part, legend, columns=len(legend.get_texts()))
                 legend.remove()
+    if named := _named_lines(parts):
+        legend = parts[0].legends[-1]
+        _copy_legend(parts[0], legend, columns=len(legend.get_texts()) + len(named), others=named)
+        legend.remove()
     figure.draw_without_rendering()
     for part in parts:
         for legend in list(part.legends):
@@ -192,10 +200,17 @@ def _fit_legends(figure: MplFigure, parts: Sequence[Part]) -> None:
                 figure.draw_without_rendering()
 
 
-def _copy_legend(part: Part, legend: Legend, *, columns: int) -> Legend:
-    """Add a legend with the content of another one above the panels, in so many columns."""
+def _named_lines(parts: Sequence[Part]) -> dict[str, Artist]:
+    """Return the lines that the legend names, by name."""
+    lines = [line for part in parts for axes in part.axes for line in axes.lines]
+    labelled = [(str(line.get_label()), line) for line in lines]
+    return {label.removeprefix(LEGEND_PREFIX): line for label, line in labelled if label.startswith(LEGEND_PREFIX)}
+
+
+def _copy_legend(part: Part, legend: Legend, *, columns: int, others: Mapping[str, Artist] | None = None) -> Legend:
+    """Add a legend with the content of another one, and of `others`, above the panels, in so many columns."""
     pairs = zip(legend.legend_handles, legend.get_texts(), strict=True)
-    entries = {text.get_text(): handle for handle, text in pairs if handle is not None}
+    entries = {text.get_text(): handle for handle, text in pairs if handle is not None} | dict(others or {})
     title = legend.get_title().get_text()
     return part.legend(list(entries.values()), list(entries), title=title, loc="outside upper left", ncols=columns)
 

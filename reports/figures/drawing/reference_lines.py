@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group
-from reports.figures.drawing.canvas import INK, PALE, line_labels
+from reports.figures.drawing.canvas import INK, PALE
+from reports.figures.drawing.paper import LEGEND_PREFIX, is_in_column
 from reports.format.numbers import short_score
 from results import ReferenceScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Heights = dict[int, float]
 """The score of a strategy by test length."""
@@ -19,6 +21,8 @@ Heights = dict[int, float]
 CHANCE_DASH = (0, (1, 1.5))
 MEMORYLESS_DASH = (0, (4, 2))
 STRATEGY_DASH = (0, (1, 4))
+STRATEGY = "partial strategy"
+"""The name of all partial strategies in a legend, which shows no heights to tell them apart."""
 STRATEGY_DISTANCE = 0.03
 """A partial strategy has a line only if its score is at least this far from those of all other lines of the panel."""
 LABEL_GAP = 0.15
@@ -29,7 +33,7 @@ STRATEGIES_EXPLAINED = (
 
 
 def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int]) -> None:
-    """Draw lines for chance, the memoryless baseline and partial strategies, with their names at the right edge.
+    """Draw lines for chance, the memoryless baseline and partial strategies, and name them.
 
     The scores are taken from `rivals` at the test `lengths`. If a score is the same at all lengths, its line spans the
     whole panel.
@@ -41,23 +45,54 @@ def reference_lines(axes: Axes, rivals: Sequence[Group], lengths: Sequence[int])
         for length, reference in by_length.items()
         if reference.memoryless_score is not None
     }
-    labels = []
+    lines = []
     for name, heights, colour, dash in (
         ("chance", chance, INK, CHANCE_DASH),
-        ("memoryless\nbaseline", memoryless, INK, MEMORYLESS_DASH),
+        ("memoryless baseline", memoryless, INK, MEMORYLESS_DASH),
         *(
-            ("\n".join(name.rsplit(" ", 1)), heights, PALE, STRATEGY_DASH)
-            for name, heights in _strategies(by_length, [chance, memoryless])
+            (STRATEGY if is_in_column() else name, own, PALE, STRATEGY_DASH)
+            for name, own in _strategies(by_length, [chance, memoryless])
         ),
     ):
         if heights:
             x = sorted(heights)
             if len(set(heights.values())) == 1:
-                axes.axhline(heights[x[0]], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
+                line = axes.axhline(heights[x[0]], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
             else:
-                axes.plot(x, [heights[at] for at in x], color=colour, linewidth=0.9, linestyle=dash, zorder=1)
-            labels.append((heights[x[-1]], f"{name} {short_score(heights[x[-1]])}"))
-    line_labels(axes, labels, gap=LABEL_GAP)
+                y = [heights[at] for at in x]
+                (line,) = axes.plot(x, y, color=colour, linewidth=0.9, linestyle=dash, zorder=1)
+            lines.append((line, heights[x[-1]], name, short_score(heights[x[-1]])))
+    _name_lines(axes, lines)
+
+
+def _name_lines(axes: Axes, lines: Sequence[tuple[Line2D, float, str, str]]) -> None:
+    """Write the names and the values of horizontal lines beside the right edge, at least `LABEL_GAP` apart.
+
+    In a column of a paper there is no room for names beside a panel, and inside it they would cover what is drawn. So
+    the legend names the lines there.
+
+    Args:
+        axes: The panel.
+        lines: Per line, the line, its height at the right edge in data units, its name and its value as text.
+    """
+    if is_in_column():
+        for line, _, name, _ in lines:
+            line.set_label(f"{LEGEND_PREFIX}{name}")
+        return
+    previous = -float("inf")
+    for _, height, name, value in sorted(lines, key=lambda each: (each[1], each[2])):
+        previous = max(height, previous + LABEL_GAP)
+        axes.annotate(
+            f"{chr(10).join(name.rsplit(' ', 1))} {value}",
+            xy=(1, previous),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
 
 
 def strategies_explained(groups: Iterable[Group]) -> str:

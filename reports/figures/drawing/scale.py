@@ -11,8 +11,10 @@ from contextvars import ContextVar
 from typing import Literal
 
 Scale = Literal["page", "slide"]
-SLIDE_INCHES = (6.67, 3.42)
-"""The width and the height of a figure on a slide. With a heading of one line its aspect ratio is 16:9."""
+SLIDE_HEIGHT = 9 / 16
+"""The height of a slide in relation to its width."""
+SLIDE_INCHES = (6.67, 6.67 * SLIDE_HEIGHT)
+"""The width and the height of a slide. The heading and the caption of a figure take a part of it."""
 DOTS_PER_INCH: dict[Scale, int] = {"page": 160, "slide": 288}
 """The resolution of PNG files. A slide is 1,920 pixels wide."""
 

@@ -42,6 +42,7 @@ def draw_inputs(axes: Axes, traces: Traces, sequence: int) -> None:
             marker="o",
             markersize=3.5,
             linewidth=1.0,
+            clip_on=False,  # otherwise the edge of the panel would cut the first and the last marker
             label=f"channel {channel + 1}" if inputs_TD.shape[1] > 1 else None,
         )
     if inputs_TD.shape[1] > 1:
@@ -65,6 +66,7 @@ def draw_answers(axes: Axes, traces: Traces, sequence: int) -> None:
     groups = kinds if has_classes else [(every, RIGHT, ".", ANSWER)]
     for channel in range(targets.shape[1]):
         hollow = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "linestyle": "none", "color": INK}
+        hollow["clip_on"] = False  # of many steps, the last is so near the edge that it would cut the marker
         axes.plot(scored + 1, targets[:, channel], label=CORRECT if channel == 0 else None, **hollow)  # type: ignore[arg-type]
         for rows, colour, marker, label in groups:
             if len(scored[rows]):
@@ -74,6 +76,7 @@ def draw_answers(axes: Axes, traces: Traces, sequence: int) -> None:
                     marker,
                     color=colour,
                     markersize=7,
+                    clip_on=False,
                     label=label if channel == 0 else None,
                 )
     if has_classes and len(scored) == 1:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from reports.format import numbers
 from results import Interval
+
+MAX_STEPS = 8
+"""The largest number of steps of a curve in a table."""
+Step = TypeVar("Step")
 
 
 class FigureTable(NamedTuple):
@@ -23,6 +27,19 @@ def figure_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> F
     texts = tuple(rows)
     assert all(len(row) == len(columns) for row in texts)
     return FigureTable(columns, texts)
+
+
+def few_of(steps: Sequence[Step]) -> list[Step]:
+    """Select at most `MAX_STEPS` evenly spaced steps, with the first and the last one."""
+    last = len(steps) - 1
+    count = min(MAX_STEPS, len(steps))
+    return [steps[round(index * last / max(count - 1, 1))] for index in range(count)]
+
+
+def with_range(mean: float, low: float, high: float, write: Callable[[float], str]) -> str:
+    """Return a mean over seeds with the lowest and the highest seed: `0.50 (0.41–0.58)`. Equal ends are left out."""
+    ends = write(low), write(high)
+    return write(mean) if ends[0] == ends[1] else f"{write(mean)} ({ends[0]}–{ends[1]})"
 
 
 def with_interval(interval: Interval) -> str:

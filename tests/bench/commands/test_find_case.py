@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.commands.find_case import MAX_LISTED, NamedCase, find_case, find_cases, named_cases
+from bench.commands.find_case import MAX_LISTED, NamedCase, differences, find_case, find_cases, named_cases
 from bench.errors import UsageError
 from results import Case, Protocol
 from tests.results.examples import record, run_file
@@ -66,22 +66,26 @@ def test_case_is_found_by_key_name_and_spec(named: list[NamedCase], text: str, i
             find_cases(named, text)
 
 
+def command(digest: str) -> str:
+    return f"carousel gates latest {digest} --layer 2"
+
+
 def test_case_is_found_by_title_and_digest(named: list[NamedCase]) -> None:
     for each in named:
-        assert find_case(named, each.title) == each.record
-        assert find_case(named, each.digest) == each.record
+        assert find_case(named, each.title, command) == each.record
+        assert find_case(named, each.digest, command) == each.record
 
 
 def message(named: list[NamedCase], text: str) -> str:
     with pytest.raises(UsageError) as caught:
-        find_case(named, text)
+        find_case(named, text, command)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_ambiguous_name_lists_cases_with_their_digests_and_differences(named: list[NamedCase]) -> None:
     text = message(named, "lstm:bias=False,forget_bias=1,init=orthogonal")
-    assert "matches 6 cases" in text
+    assert f"matches 6 cases; choose one by its digest, such as `{command(PLANNED[2].digest())}`: " in text
     listed = dict(re.findall(r"([0-9a-f]{10}) \(([^)]*)\)", text))
     assert listed == {
         PLANNED[2].digest(): "first_last, seed 0",
@@ -92,6 +96,16 @@ def test_ambiguous_name_lists_cases_with_their_digests_and_differences(named: li
         MORE.digest(): "first_last, seed 0, train_sequences=20000, epochs=25",
     }
     assert "(seed 0); " in message(named, "lstm on first_last")
+
+
+def test_differences_leave_out_values_that_a_case_lacks() -> None:
+    wide, small = (
+        Case(arch="gru", task="adding", length=32, seed=0, protocol=Protocol(evaluate_at=at), **size)
+        for at, size in ((("2x", "4x"), {"width": 8}), (("2x",), {"params": 20_000}))
+    )
+    texts = differences([wide, small])
+    assert texts == ["width 8", "params 20000, evaluate_at=2x"]
+    assert differences([small, wide])[1] == "width 8, evaluate_at=2x, 4x"
 
 
 def test_long_list_of_cases_is_shortened_and_counted(named: list[NamedCase]) -> None:

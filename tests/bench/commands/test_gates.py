@@ -51,10 +51,25 @@ def test_gates_command_plots_one_case(tmp_path: Path, carousel: Carousel, inline
 
 
 @pytest.mark.slow
+def test_example_for_an_ambiguous_case_works(tmp_path: Path, carousel: Carousel, inline: Inline) -> None:
+    write_plan(tmp_path, GATED)
+    carousel("run", "tiny.toml", "-q")
+    refused = carousel("gates", "latest", "lstm", "--layer", "1", "--units", "1,3", "-o", "two plots")
+    example = refused.err.split("`")[1]
+    assert example.endswith(" --layer 1 --units 1,3 -o 'two plots'")
+    drawn = carousel(*shlex.split(example)[1:])
+    assert (refused.code, drawn.code) == (2, 0), drawn.err
+    assert any("gates-layer-1-units-1-3-lstm" in line for line in drawn.out.splitlines())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["first_last"], "matches 4 cases; choose one by its digest"),
+        (
+            ["first_last", "--units", "1,3"],
+            "matches 4 cases; choose one by its digest, such as `carousel gates latest ",
+        ),
         (["nobody"], "no case 'nobody' in this run"),
         (["-o", "tiny.toml"], "cannot write into tiny.toml"),
         (["--layer", "2"], "no layer 2: the traces have layer 1"),

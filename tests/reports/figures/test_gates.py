@@ -98,6 +98,50 @@ def test_view_chooses_layer_sequence_and_units(panels: dict[str, Axes]) -> None:
     assert draw().name == "gates-lstm"
 
 
+def legend_colours(figure: MplFigure) -> dict[str, object]:
+    """Return the colours in the legend of units by name, without the legend above the panels."""
+    return {
+        text.get_text(): handle.get_color()  # type: ignore[union-attr]
+        for legend in figure.legends
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+        if text.get_text().startswith("unit ")
+    }
+
+
+def test_legend_names_the_chosen_units(panels: dict[str, Axes]) -> None:
+    draw(GatesView(units=(12, 1)))
+    colours = [line.get_color() for line in panels["output h"].lines]
+    assert legend_colours(panels["z"].figure) == dict(zip(("unit 12", "unit 1"), colours, strict=True))  # type: ignore[arg-type]
+    for view in (None, GatesView(units=(3,))):
+        draw(view)
+        assert legend_colours(panels["z"].figure) == {}  # type: ignore[arg-type]
+
+
+def test_unit_has_the_same_colour_in_panels_that_lack_other_units(panels: dict[str, Axes]) -> None:
+    narrow = replace(traces(), gates=traces().gates | {"0.forget": values(0, 0)[:, :, :4]})
+    draw(GatesView(units=(12, 1)), narrow)
+    (forget,) = [line for line in panels["forget gate, 1 unit"].lines if line.get_label() != "mean of the units shown"][
+        :1
+    ]
+    np.testing.assert_array_equal(forget.get_ydata(), values(0, 0)[0, :, 0])
+    assert forget.get_color() == panels["z, 2 units"].lines[1].get_color()
+
+
+def test_units_with_one_colour_differ_in_their_dashes(panels: dict[str, Axes]) -> None:
+    draw(GatesView(units=tuple(range(1, U + 1))))
+    looks = {(line.get_color(), line._unscaled_dash_pattern) for line in panels["output h"].lines}  # type: ignore[attr-defined]
+    assert len(looks) == U
+
+
+def test_edge_of_a_panel_cuts_no_marker(panels: dict[str, Axes]) -> None:
+    draw()
+    marked = [
+        line for axes in panels.values() for line in axes.lines if line.get_marker() not in ("None", "none", "", None)
+    ]
+    assert len(marked) > 3
+    assert not any(line.get_clip_on() for line in marked)
+
+
 def test_layer_without_gates_shows_state_and_output(panels: dict[str, Axes]) -> None:
     figure = draw(GatesView(layer=2))
     assert list(panels) == ["input sequence", "answer", "cell state c", "output h"]

@@ -16,8 +16,10 @@ from reports.analysis.groups import group_cases
 from reports.analysis.traces import metric_trace
 from reports.analysis.trainings import alternative_trainings
 from reports.figures.drawing.canvas import Figure
+from reports.figures.drawing.tables import few_of
+from reports.figures.learning import learning_figure
 from reports.figures.model_internals import model_internals_figures
-from reports.figures.traces import SIGN_ALONE, memory_trace_figure
+from reports.figures.traces import SIGN_ALONE, gradient_trace_figure, memory_trace_figure
 from reports.format import numbers
 from results import Measurement, Record, Traces
 from tests.reports import inner, synthetic
@@ -293,3 +295,35 @@ def test_label_is_broken_at_its_separators() -> None:
     )
     assert numbers.wrap_label("x" * 30, 10) == "x" * 9 + "…"
     assert numbers.wrap_label("gru, 544 B of state", 40) == "gru, 544 B of state"
+
+
+def test_curves_and_traces_have_tables_of_a_few_steps() -> None:
+    """Check the numbers of `inner`: a memory trace that falls linearly, and two seeds with scores 0.01 apart."""
+    records = [inner.record(case) for case in inner.cases() if case.arch == inner.LSTM and case.protocol == inner.PLAIN]
+    groups = group_cases(inner.run(), records)
+    memory, gradient, learning = (
+        figure.table
+        for figure in (
+            memory_trace_figure(groups),
+            gradient_trace_figure(groups),
+            learning_figure(groups, task="first_last", length=inner.LENGTH),
+        )
+        if figure is not None
+    )
+    assert memory is not None and gradient is not None and learning is not None
+    label = memory.rows[0][0]
+    assert memory.rows[0] == (label, "first_last", "6", "1", "1.00")
+    assert memory.rows[-1] == (label, "first_last", "6", "6", "0.90")
+    assert gradient.rows[0] == (label, "first_last", "6", "before training", "1", "5.5e-07 (1.0e-07–1.0e-06)")
+    assert len(gradient.rows) == 2 * inner.LENGTH
+    assert learning.columns[1:] == (
+        *("epoch", "loss, training set", "loss, held-out", "score, training set", "score, held-out"),
+    )
+    assert len(learning.rows) == 8
+    assert learning.rows[0] == (label, "0.500", "0.450", "0.520", "0.560", "0.925 (0.920–0.930)")
+    assert learning.rows[-1][1] == "4"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [0]), (8, list(range(8))), (15, list(range(0, 15, 2)))])
+def test_a_table_has_the_first_and_the_last_step(count: int, expected: list[int]) -> None:
+    assert few_of(range(count)) == expected

@@ -140,6 +140,22 @@ def test_every_figure_fits_a_column(
         assert_legible(figure)
 
 
+@pytest.mark.parametrize("only", ["accuracy-against-length", "training-curves", "accuracy-against-cost"])
+def test_legend_names_the_reference_lines_so_that_no_name_covers_a_line(
+    only: str, drawn: list[MplFigure], tmp_path: Path
+) -> None:
+    run, records, _ = compared()
+    reports.write_figures(run, records, tmp_path, None, FigureOptions(width=COLUMN_INCHES, only=(only,)))
+    (figure,) = drawn
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == []
+    (legend,) = figure.legends
+    handles = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
+    assert list(handles)[-2:] == ["chance", "memoryless baseline"]
+    dashes = [handle._unscaled_dash_pattern for handle in list(handles.values())[-2:]]
+    panel = figure.axes[0]
+    assert dashes == [line._unscaled_dash_pattern for line in panel.lines[:2]]
+
+
 def test_panels_without_room_are_arranged_in_fewer_columns(drawn: list[MplFigure], tmp_path: Path) -> None:
     options = FigureOptions(width=COLUMN_INCHES, only=("accuracy-against-length",))
     reports.write_figures(*compared()[:2], tmp_path, None, options)

@@ -19,7 +19,7 @@ import reports
 from reports.figures import headline
 from reports.figures.headline import MAX_SHOWN
 from reports.html import sections
-from reports.html.environment import FOLDER, breakable
+from reports.html.environment import FOLDER, breakable, keep_options_whole
 from results import Record, RunFile
 from tests.reports import planted, synthetic
 
@@ -172,7 +172,8 @@ def test_page_has_fields_for_limits_and_marks_the_frontier(run: RunFile) -> None
 
 
 def overview_of(page: Outline) -> str:
-    return page.text[page.text.index("architecture") : page.text.index("Memory share against state and step cost")]
+    """Return the text of the overview, up to the recommendation below it."""
+    return page.text[page.text.index("architecture") : page.text.index("For streaming")]
 
 
 def test_only_a_choice_among_several_architectures_is_marked_as_recommended(outline: Outline) -> None:
@@ -352,3 +353,17 @@ def test_page_is_rendered_without_torch() -> None:
     root = Path(reports.__file__).parents[1]
     ended = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_options_of_commands_are_kept_whole_in_text_only() -> None:
+    html = (
+        '<title>a --repeat</title><style>p { --page: 0 }</style><p title="4 more --repeat">4 more --repeat, '
+        "(--no-resume)"
+        " -- x--y ---z --Z</p><code>run --seeds 3</code><script>i --decrement</script>"
+    )
+    whole = keep_options_whole(html)
+    options = ("--repeat", "--no-resume", "--seeds")
+    assert re.findall(r'<span class="option">(.*?)</span>', whole) == list(options)
+    assert re.sub(r'<span class="option">(.*?)</span>', r"\1", whole) == html
+    assert whole.startswith('<title>a --repeat</title><style>p { --page: 0 }</style><p title="4 more --repeat">')
+    assert whole.endswith("<script>i --decrement</script>")

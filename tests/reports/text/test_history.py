@@ -11,7 +11,7 @@ import pytest
 from reports.figures.history import MAX_PANELS, history_figure
 from reports.html.history import history_page
 from reports.html.sparkline import sparkline
-from reports.text.history import MAX_BARS, change_in_words, levels, spark, value_with_interval
+from reports.text.history import MAX_BARS, change_in_words, levels, run_rows, spark, value_with_interval
 from results import HistoryPoint, Interval, Series
 
 
@@ -118,26 +118,56 @@ def test_page_shows_commit_date_host_and_value_of_each_run_with_links() -> None:
     ]
     moved = dataclasses.replace(measured, points=tuple(points))
     page = history_page([moved], {"run-1": "../runs/run-1/report.html"})
-    assert '<a href="../runs/run-1/report.html">2026-01-02</a>' in page
+    assert '<a href="../runs/run-1/report.html">2026-01-02 00:00</a>' in page
     assert page.count("<a ") == 1
-    assert "2026-01-03 · commit 2222222222 · 0.500 (0.490–0.510) · host b · run-2" in page
+    assert "2026-01-03 00:00 · commit 2222222222 · 0.500 (0.490–0.510) · host b · run-2" in page
     assert "machines: a (2 runs), b (2 runs)" in page
     assert "0.900 → 0.500 (−44.4%) from run-2, on another machine" in page
     mixed = dataclasses.replace(moved, points=(*points[:3], dataclasses.replace(points[3], host="a")))
     assert "another machine" not in history_page([mixed])
 
 
-def test_sparkline_maps_values_and_changes_to_its_area() -> None:
+def test_sparkline_maps_values_intervals_and_changes_to_its_area() -> None:
+    """The scale is from 0.19, the lowest end of an interval, to 0.41, and 84% of the height."""
     drawn = sparkline(series(0.2, 0.2, 0.4, 0.3, changes=(2,)))
+    bottom, top, step = 92.0, 8.0, 0.01 / 0.22 * 84
     assert [(point.x, point.y) for point in drawn.points] == [
-        (12.5, pytest.approx(92)),
-        (37.5, pytest.approx(92)),
-        (62.5, pytest.approx(8)),
+        (12.5, pytest.approx(bottom - step)),
+        (37.5, pytest.approx(bottom - step)),
+        (62.5, pytest.approx(top + step)),
         (87.5, pytest.approx(50)),
     ]
     assert drawn.changes == (50.0,)
     assert [(left, right) for left, right, _ in drawn.levels] == [(0.0, 50.0), (50.0, 100.0)]
-    assert (drawn.smallest, drawn.largest, drawn.first, drawn.last) == ("0.200", "0.400", "2026-01-01", "2026-01-04")
-    assert [point.low for point in drawn.points[:1]] == [pytest.approx(92 + 0.01 / 0.2 * 84)]
-    (flat,) = sparkline(series(0.5)).points
-    assert (flat.x, flat.y, flat.low) == (50.0, 50.0, None)
+    assert (drawn.smallest, drawn.largest, drawn.bottom, drawn.top) == ("0.200", "0.400", "0.190", "0.410")
+    assert (drawn.first, drawn.last) == ("2026-01-01 00:00", "2026-01-04 00:00")
+    assert [(point.low, point.high) for point in drawn.points[2:3]] == [(pytest.approx(top + 2 * step), top)]
+
+
+def test_equal_values_have_intervals_too() -> None:
+    for point in sparkline(series(0.5, 0.5)).points:
+        assert (point.low, point.y, point.high) == (pytest.approx(92), pytest.approx(50), pytest.approx(8))
+
+
+def test_one_wide_interval_hides_no_change() -> None:
+    measured = series(0.2, 0.2, 0.4, 0.4, changes=(2,))
+    wide = dataclasses.replace(measured.points[0], value=Interval(-9.0, 0.2, 9.0))
+    drawn = sparkline(dataclasses.replace(measured, points=(wide, *measured.points[1:])))
+    assert (drawn.bottom, drawn.top) == ("0.000", "0.600")
+    assert drawn.points[0].low == 100.0 and drawn.points[0].high == 0.0, "cut off at the edges"
+    assert drawn.points[1].y - drawn.points[2].y == pytest.approx(84 / 3)
+
+
+@pytest.mark.parametrize(
+    ("created", "shown"),
+    [
+        ("2026-01-31T12:05:09Z", "2026-01-31 12:05"),
+        ("2026-01-31T23:30:00-02:00", "2026-02-01 01:30"),
+        ("2026-01-31T12:05:09", "2026-01-31 12:05"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_dates_have_the_time_in_utc(created: str, shown: str) -> None:
+    measured = series(0.5)
+    (row,) = run_rows(dataclasses.replace(measured, points=(dataclasses.replace(measured.points[0], created=created),)))
+    assert row.date == shown

@@ -93,6 +93,16 @@ def test_the_heading_has_the_settings_that_tell_series_apart() -> None:
     assert [each.condition for each in of_batches] == ["batch=16", "batch=8"]
 
 
+def test_the_heading_leaves_out_settings_without_a_value_and_lists_several_values() -> None:
+    settings: list[dict[str, object]] = [
+        {"steps": None, "epochs": 5, "train_sequences": 64, "evaluate_at": ("2x", "4x")},
+        {"steps": 60, "evaluate_at": ("2x",)},
+    ]
+    runs = [with_protocol(run_of(day, 0), **changes) for day, changes in enumerate(settings, 1)]
+    conditions = [each.condition for each in history(runs)]
+    assert conditions == ["train_sequences=64, epochs=5, evaluate_at=2x,4x", "steps=60, evaluate_at=2x"]
+
+
 def test_a_range_is_never_taken_for_a_length() -> None:
     file, records = run_of(1, 0)
     over_range = Measurement(metric="accuracy", at={"from": 40, "to": 256}, samples=(0.9,))
