@@ -16,20 +16,16 @@ import nbformat
 import pytest
 from matplotlib import pyplot
 
-import arch
 from bench.plugins.loader import install
-from tests.bench.carousel import Carousel, carousel
-from tests.bench.inline_executor import Inline, inline
 from tests.test_documents import HOME
-
-__all__ = ["carousel", "inline"]
 
 MAX_BYTES = 400_000
 NAMES = ("inside_an_lstm", "which_memory_for_my_stream")
-STREAM = {"seeds=3": "seeds=1"}
-SMALL = {"inside_an_lstm": {"STEPS = 500": "STEPS = 25", "width=128": "width=8"}, "which_memory_for_my_stream": STREAM}
-"""Replacements that make a notebook quick. The quick notebooks run by the everyday tests, and the whole ones by the
-slow tests."""
+SHORTER = {
+    "inside_an_lstm": {"width=128": "width=32"},
+    "which_memory_for_my_stream": {"seeds=3": "seeds=2"},
+}
+"""Replacements that make a notebook shorter, where training takes long. `docs/write_notebooks.py` runs it unchanged."""
 
 
 def write_notebooks() -> ModuleType:
@@ -47,6 +43,7 @@ WRITER = write_notebooks()
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two threads that wait for each other beside other tests take long
     with mpl.rc_context({"backend": "agg"}):
         yield
     pyplot.close("all")
@@ -61,16 +58,11 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [[output.get("name", output.output_type) for output in cell.outputs] for cell in code_cells(notebook)]
 
 
-def run_code(cells: list[Any], changes: dict[str, str]) -> dict[str, Any]:
-    """Run cells in this process with some text replaced, and return their names."""
-    code = [cell.source for cell in cells]
+def replace_in_code(notebook: Any, changes: dict[str, str]) -> None:
     for text, other in changes.items():
-        assert any(text in each for each in code), text
-        code = [each.replace(text, other) for each in code]
-    names: dict[str, Any] = {}
-    for each in code:
-        exec(each, names)
-    return names
+        assert any(text in cell.source for cell in code_cells(notebook)), text
+        for cell in code_cells(notebook):
+            cell.source = cell.source.replace(text, other)
 
 
 def test_every_notebook_is_tested_and_has_a_page() -> None:
@@ -137,7 +129,11 @@ def test_folder_has_no_other_figures() -> None:
 
 
 def test_quick_version_of_the_lstm_runs() -> None:
-    names = run_code(code_cells(WRITER.read_notebook("inside_an_lstm")), SMALL["inside_an_lstm"])
+    notebook = WRITER.read_notebook("inside_an_lstm")
+    replace_in_code(notebook, {"STEPS = 500": "STEPS = 25", "width=128": "width=8"})
+    names: dict[str, Any] = {}
+    for cell in code_cells(notebook):
+        exec(cell.source, names)
     assert set(names["curves"]) == {0, 1, 3} and all(set(curve) == {0, 25} for curve in names["curves"].values())
     assert len(pyplot.get_fignums()) == 6
     assert set(names["recorded"]) == {"input gate", "forget gate", "output gate", "cell state", "output"}
@@ -147,21 +143,12 @@ def test_quick_version_of_the_lstm_runs() -> None:
 
 
 @pytest.mark.slow
-def test_quick_version_of_the_stream_runs(carousel: Carousel, inline: Inline) -> None:
-    names = run_code(
-        code_cells(WRITER.read_notebook("which_memory_for_my_stream")), SMALL["which_memory_for_my_stream"]
-    )
-    assert set(names["cases"]["arch"].str.partition(":")[0]) == set(names["ARCHS"])
-    assert (names["cases"]["status"] == "ok").all()
-    assert "leaky" in arch.names()
-
-
-@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of the Jupyter libraries are not ours
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_in_a_kernel(name: str) -> None:
     notebook = WRITER.read_notebook(name)
     committed = kinds_of_outputs(notebook)
+    replace_in_code(notebook, SHORTER[name])
     WRITER.execute(notebook)
     assert kinds_of_outputs(notebook) == committed, [cell.outputs for cell in code_cells(notebook)]
     printed = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
@@ -169,7 +156,7 @@ def test_notebook_runs_in_a_kernel(name: str) -> None:
         (score,) = re.findall(r"^score (\d\.\d+)$", printed, re.MULTILINE)
         assert float(score) > 0.85
     else:
-        assert "15 cases" in printed and "Within the limits: " in printed
+        assert "10 cases" in printed and "Within the limits: " in printed
 
 
 @pytest.mark.slow

@@ -55,6 +55,8 @@ SHOWN_UNITS = 8
 """The number of units that a figure shows, unless others are chosen."""
 LEGEND_SHARE = 0.7
 """The share of the height of a figure that the legend of its units may take."""
+LEAST_CHANGE = 0.05
+"""The least change of a gate's mean that the alternative text names."""
 GATE_RANGE = 1.04
 """Ends of the axis of a gate with activations in [-1, 1]. Other values, such as step sizes, choose their own ends."""
 
@@ -265,6 +267,8 @@ def _main_result(gates: dict[str, np.ndarray], states: dict[str, np.ndarray], se
     if gates:
         changed = max(gates, key=lambda gate: abs(float(gates[gate][:, -1].mean() - gates[gate][:, 0].mean())))
         first, last = (float(gates[changed][:, step].mean()) for step in (0, -1))
+        if abs(last - first) < LEAST_CHANGE:
+            return f"the means of the gates at the first and the last step differ by less than {LEAST_CHANGE}"
         return (
             f"the mean of the {changed} gate changes most, from {first:.2f} at the first step to {last:.2f} at the last"
         )

@@ -1,10 +1,12 @@
 """Tests of the kernel tests: with a planted fault, the comparison with the equations must fail.
 
-The kernel of a whole model takes half a minute to compile. A faulty one has only the layers that its model needs.
+Compiling takes long. So a faulty kernel of a whole model has only the layers that its model needs, and the kernels of
+a module that a fault does not touch are used as they are.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -13,11 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import arch
 import arch.kernels
+from arch.kernels.runtime import jit
 from arch.kernels.streaming import model_step
 from tests.arch.kernels import (
     test_block,
@@ -171,9 +175,33 @@ def planted(fault: Fault, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """Load the faulty module, then the modules in `fault.loads`, for the rest of the test."""
     text = source_of(fault.file, fault.spec)
     assert text.count(fault.there) == 1, f"{fault.there!r} must stand in {fault.file}.py exactly once"
-    _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jit, "kernel", reusing_kernels(fault, text))
+        _loaded(fault.file, text.replace(fault.there, fault.instead), folder, monkeypatch)
     for name in fault.loads:
         _loaded(name, source_of(name, fault.spec), folder, monkeypatch)
+
+
+def reusing_kernels(fault: Fault, text: str) -> Callable[..., Any]:
+    """Return a decorator like `jit.kernel`, which does not compile the other kernels if the fault lies in one.
+
+    If the fault lies in a function that kernels call, the decorator compiles all kernels.
+    """
+    line = text[: text.index(fault.there)].count("\n") + 1
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    touched = {node.name for node in functions if node.lineno <= line <= (node.end_lineno or 0)}
+    kernels = {node.name for node in functions if "kernel(" in "".join(map(ast.unparse, node.decorator_list))}
+    correct, compiling = importlib.import_module(f"arch.kernels.{fault.file}"), jit.kernel
+
+    def kernel(*args: Any, **options: Any) -> Callable[..., Any]:
+        def reuse_or_compile(function: Callable[..., Any]) -> Callable[..., Any]:
+            if touched <= kernels and function.__name__ not in touched:
+                return getattr(correct, function.__name__)  # type: ignore[no-any-return]
+            return compiling(*args, **options)(function)
+
+        return reuse_or_compile
+
+    return kernel
 
 
 def source_of(name: str, spec: str) -> str:

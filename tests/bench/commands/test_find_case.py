@@ -105,7 +105,7 @@ def test_differences_leave_out_values_that_a_case_lacks() -> None:
     )
     texts = differences([wide, small])
     assert texts == ["width 8", "params 20000, evaluate_at=2x"]
-    assert differences([small, wide])[1] == "width 8, evaluate_at=2x, 4x"
+    assert differences([small, wide])[1] == "width 8, evaluate_at=2x,4x"
 
 
 def test_long_list_of_cases_is_shortened_and_counted(named: list[NamedCase]) -> None:

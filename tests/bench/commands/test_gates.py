@@ -62,32 +62,30 @@ def test_example_for_an_ambiguous_case_works(tmp_path: Path, carousel: Carousel,
     assert any("gates-layer-1-units-1-3-lstm" in line for line in drawn.out.splitlines())
 
 
+UNUSABLE = {
+    "first_last": "matches 4 cases; choose one by its digest",
+    "nobody": "no case 'nobody' in this run",
+    "-o tiny.toml": "cannot write into tiny.toml",
+    "--layer 2": "no layer 2: the traces have layer 1",
+    "--sequence 9": "no sequence 9: the traces have sequences 1 to 4",
+    "--units 1,9": "no unit 9: the traces have units 1 to 4",
+    "--units 4-2": "--units: '4-2' is no unit or range of units; give numbers from 1, such as 1-4,9",
+    "--units one": "--units: 'one' is no unit",
+    "--scale poster": "--scale",
+}
+"""A part of the message for each wrong argument."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            ["first_last", "--units", "1,3"],
-            "matches 4 cases; choose one by its digest, such as `carousel gates latest ",
-        ),
-        (["nobody"], "no case 'nobody' in this run"),
-        (["-o", "tiny.toml"], "cannot write into tiny.toml"),
-        (["--layer", "2"], "no layer 2: the traces have layer 1"),
-        (["--sequence", "9"], "no sequence 9: the traces have sequences 1 to 4"),
-        (["--units", "1,9"], "no unit 9: the traces have units 1 to 4"),
-        (["--units", "4-2"], "--units: '4-2' is no unit or range of units; give numbers from 1, such as 1-4,9"),
-        (["--units", "one"], "--units: 'one' is no unit"),
-        (["--scale", "poster"], "--scale"),
-    ],
-)
 def test_gates_command_reports_unusable_arguments_in_one_line(
-    words: list[str], message: str, tmp_path: Path, carousel: Carousel, inline: Inline
+    tmp_path: Path, carousel: Carousel, inline: Inline
 ) -> None:
     write_plan(tmp_path, GATED)
     carousel("run", "tiny.toml", "-q")
-    ended = carousel("gates", "latest", *words)
-    assert ended.code == 2
-    assert message in ended.err and len(ended.err.splitlines()) == 1
+    for words, message in UNUSABLE.items():
+        ended = carousel("gates", "latest", *words.split())
+        assert ended.code == 2, words
+        assert message in ended.err and len(ended.err.splitlines()) == 1, words
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ def test_answer_is_said_in_words() -> None:
     assert answers_in_words(replace(single, target_names=()), 0) == answers_in_words(
         replace(single, answers_STD=None), 0
     )
-    assert "; the answer is a, but e is correct; the mean of the" in draw(GatesView(sequence=2), single).alternative
+    assert "; the answer is a, but e is correct; the mean" in draw(GatesView(sequence=2), single).alternative
 
 
 def test_real_answers_and_tokens_are_drawn(panels: dict[str, Axes]) -> None:
@@ -225,3 +225,16 @@ def test_missing_layer_sequence_or_unit_is_refused(view: GatesView, message: str
         draw(view)
     with pytest.raises(ViewError, match="neither gates nor states"):
         gates_figure(Traces(inputs_STD=traces().inputs_STD), subject="x", name="x", view=view)
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (0.54, "; the means of the gates at the first and the last step differ by less than 0.05"),
+        (0.3, "; the mean of the forget gate changes most, from 0.50 at the first step to 0.30 at the last"),
+    ],
+)
+def test_only_a_change_that_can_be_seen_is_told(last: float, said: str) -> None:
+    gate = np.full((S, T, U), 0.5, np.float32)
+    gate[:, -1] = last
+    assert said in draw(changed=replace(traces(), gates={"0.forget": gate})).alternative
