@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from bench.cli.main import CommandLineError, app
+from bench.cli import main
+from bench.cli.main import CommandLineError
 from bench.plugins.loader import install, load
 from bench.validation.checker import validate_arch
 from tests.results.examples import stored
@@ -47,7 +47,7 @@ def rejection(command: str) -> str | None:
     Nothing is run: options that act when they are parsed, such as --install-completion, are only looked up.
     """
     _, name, *words = shlex.split(command)
-    group: Any = typer.main.get_command(app)
+    group: Any = main.commands()
     if name.startswith("-"):
         return None if any(name in option.opts for option in group.params) else f"no option {name!r}"
     if name not in group.commands:

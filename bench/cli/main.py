@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -146,7 +147,7 @@ def _noticing_interrupts() -> Iterator[list[int]]:
 def _exit_code() -> int:
     try:
         check_installation()
-        return app(prog_name="carousel", standalone_mode=False) or OK
+        return commands()(prog_name="carousel", standalone_mode=False) or OK
     except typer.Abort:
         return INTERRUPTED
     except (KeyboardInterrupt, Stopped):
@@ -163,6 +164,12 @@ def _exit_code() -> int:
         if _is_from_typer(error):
             raise
         raise RuntimeError(f"something called sys.exit({error.code!r})") from error
+
+
+@cache
+def commands() -> Any:
+    """Return the group of all commands. Typer takes tens of milliseconds to build it, so one process builds it once."""
+    return typer.main.get_command(app)
 
 
 def _is_from_typer(error: SystemExit) -> bool:

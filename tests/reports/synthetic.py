@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import cache
 
 from results import (
     Block,
@@ -152,6 +153,7 @@ def curve(case: Case, stopped: str) -> tuple[EvalPoint, ...]:
     return tuple(points)
 
 
+@cache
 def record(case: Case) -> Record:
     """Return the record of a case that succeeded, with measurements at all positions."""
     arch = base(case.arch)

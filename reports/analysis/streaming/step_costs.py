@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from statistics import median
 from typing import Literal
-
-import numpy as np
 
 from reports.analysis.groups import Group, Seed
 from reports.analysis.noise import is_mostly_noisy
@@ -111,8 +110,8 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
             noise[position].extend(noisy)
     costs = []
     for position, rows in sorted(quantiles.items()):
-        quantiles_of_cases = np.array(rows)
-        p50, p90, p99, highest = np.median(quantiles_of_cases, axis=0).tolist()
+        p50, p90, p99, highest = (median(quantile) for quantile in zip(*rows, strict=True))
+        p50_of_cases = [row[0] for row in rows]
         costs.append(
             StepCost(
                 position=position,
@@ -121,8 +120,8 @@ def step_costs(seeds: Sequence[Seed], *, beside_compiled: bool) -> list[StepCost
                 noisy=is_mostly_noisy(noise[position]),
                 timing=timing,
                 p50_seconds=p50,
-                p50_lowest_seconds=float(quantiles_of_cases[:, 0].min()),
-                p50_highest_seconds=float(quantiles_of_cases[:, 0].max()),
+                p50_lowest_seconds=min(p50_of_cases),
+                p50_highest_seconds=max(p50_of_cases),
                 p90_seconds=p90,
                 p99_seconds=p99,
                 max_seconds=highest,
@@ -177,4 +176,4 @@ def cost_at(costs: Sequence[StepCost], position: int | None) -> StepCost:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    return float(np.median(values)) if values else None
+    return median(values) if values else None

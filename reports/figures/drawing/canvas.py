@@ -349,7 +349,10 @@ def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | Non
         whole: The box to save, in inches; None for the whole figure.
     """
     out = io.StringIO()
-    figure.savefig(out, format="svg", bbox_inches=whole)
+    if whole is None:
+        _draw_once(figure, out)
+    else:
+        figure.savefig(out, format="svg", bbox_inches=whole)
     text = out.getvalue()
     text = text[text.index("<svg ") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -360,6 +363,18 @@ def to_svg(figure: MplFigure, *, title: str, description: str, whole: Bbox | Non
         f'{head} role="img" aria-label="{html.escape(title)}">\n'
         f" <title>{html.escape(title)}</title>\n <desc>{html.escape(description)}</desc>\n <style>{_DARK}</style>{rest}"
     )
+
+
+def _draw_once(figure: MplFigure, out: io.StringIO) -> None:
+    """Write a whole figure as SVG. `savefig` would draw it twice, because its layout is not final."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    canvas, dpi = figure.canvas, figure.dpi
+    try:
+        FigureCanvasSVG(figure).print_svg(out)  # type: ignore[no-untyped-call]
+    finally:
+        figure.dpi = dpi
+        figure.set_canvas(canvas)
 
 
 _COORDINATES = re.compile(r'\b(?:d|x|y|points)="[^"]*"')

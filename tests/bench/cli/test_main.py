@@ -172,14 +172,14 @@ def test_user_mistake_is_reported_in_one_line(
     def broken(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr(main, "app", broken)
+    monkeypatch.setattr(main, "commands", broken)
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == code
     assert capsys.readouterr().err == "carousel: mistake\n"
 
 
-@pytest.mark.parametrize("name", ["app", "check_installation"])
+@pytest.mark.parametrize("name", ["commands", "check_installation"])
 def test_ctrl_c_during_start_up_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -211,7 +211,7 @@ def test_an_error_after_ctrl_c_is_no_unexpected_error(
             signal.raise_signal(signal.SIGINT)
         raise RecursionError
 
-    monkeypatch.setattr(main, "app", interrupt)
+    monkeypatch.setattr(main, "commands", interrupt)
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "carousel: stopped\n")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from bench.cli.main import app
+from bench.cli.main import commands
 from bench.commands.quantities import parse_duration
 from bench.commands.run import parse_memory
 from bench.errors import INTERRUPTED, OK, USAGE, UsageError
@@ -62,8 +60,7 @@ def test_invalid_options_are_reported_in_one_line(
 
 
 def test_the_options_that_set_suggests_exist() -> None:
-    commands: Any = typer.main.get_command(app)
-    options = {name for option in commands.commands["run"].params for name in option.opts}
+    options = {name for option in commands().commands["run"].params for name in option.opts}
     assert set(OWN_OPTIONS.values()) <= options
     assert not OWN_OPTIONS.keys() & Protocol.model_fields.keys()
 

@@ -183,7 +183,7 @@ def test_unexpected_error_is_one_line_with_a_code_of_its_own(
     described: str,
     debug: str,
 ) -> None:
-    monkeypatch.setattr(main, "app", raising(error))
+    monkeypatch.setattr(main, "commands", raising(error))
     monkeypatch.setenv("CAROUSEL_DEBUG", debug)
     assert code_of(monkeypatch) == UNEXPECTED
     *before, line = capsys.readouterr().err.splitlines()

@@ -13,6 +13,7 @@ import pytest
 
 import arch
 import tasks
+from bench.cli import main
 from bench.cli.version import version
 from bench.plans.plan import names
 from tests.bench.carousel import Carousel, carousel
@@ -24,6 +25,12 @@ NARROW = 40
 NO_DETECTION = ("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
 """Environment variable that makes typer use the given shell, not the shell that runs the tests."""
 ESCAPE = "\x1b["
+
+
+def without_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make typer use the given shell. Typer reads the variable when it builds the commands."""
+    monkeypatch.setenv(*NO_DETECTION)
+    monkeypatch.setattr(main, "commands", main.commands.__wrapped__)
 
 
 def completed(carousel: Carousel, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
@@ -58,7 +65,7 @@ def test_completion_is_installed_for_the_shell(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SHELL", f"/bin/{shell}")
-    monkeypatch.setenv(*NO_DETECTION)
+    without_detection(monkeypatch)
     ended = carousel("--install-completion", shell)
     assert ended.code == 0, ended.err
     assert f"{shell} completion installed in" in ended.out and "restart the terminal" in ended.out
@@ -69,7 +76,7 @@ def test_completion_is_installed_for_the_shell(
 def test_bash_completes_with_the_printed_script(
     tmp_path: Path, carousel: Carousel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(*NO_DETECTION)
+    without_detection(monkeypatch)
     (tmp_path / "completion.sh").write_text(carousel("--show-completion", "bash").out, encoding="utf-8")
     program = tmp_path / "carousel"
     start = f"import sys; sys.path.insert(0, {str(HOME)!r}); from bench.cli.main import main"
