@@ -10,10 +10,14 @@ from bench.executors.jobs import Job, TrainJob
 from bench.progress.eta import TIMING, JobKind
 from bench.progress.work import work_of
 from bench.training.schedule import total_steps
-from results import TIMING_PROBES, Case, Probe, Record
+from results import TIMING_PROBES, Case, Probe, Record, Span
 from results.specs import Spec
 
 SECONDS_PER_TIMED_CASE = 0.6
+SECONDS_PER_START = 3.0
+"""Seconds until a new worker process begins its first job, without earlier runs."""
+LONGEST_START = 60.0
+"""The longest gap between training and timing that is taken for a start; in a longer one, the run waited."""
 ALL_ARCHS = "*"
 """Key of the corrections of all architectures; no architecture has this name."""
 
@@ -24,6 +28,8 @@ class DurationEstimator:
     If there is no such record, the time of training and tests is derived from the amount of work. The derived time is
     multiplied by a correction: the median ratio of measured to derived time. The median is over records of the same
     architecture, or over all records if the architecture has no record.
+
+    The time until a worker process begins its first job is the median gap between training and timing in earlier runs.
     """
 
     def __init__(self, history: Iterable[Record] = ()) -> None:
@@ -31,7 +37,9 @@ class DurationEstimator:
         self._testing: dict[Case, list[float]] = defaultdict(list)
         self._timing: dict[Case, list[float]] = defaultdict(list)
         self._corrections: dict[str, list[float]] = defaultdict(list)
+        spans: list[Span] = []
         for record in history:
+            spans += record.spans
             if record.training is not None:
                 testing = sum(ran.seconds for probe, ran in record.probes.items() if probe not in TIMING_PROBES)
                 seconds = record.training.seconds + testing
@@ -46,6 +54,8 @@ class DurationEstimator:
             timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMING_PROBES]
             if timed:
                 self._timing[_shape(record.case)].append(sum(timed) / record.repetitions)
+        self.start_seconds = statistics.median(_starts(spans) or [SECONDS_PER_START])
+        """Expected seconds until a new worker process begins its first job."""
 
     def job_seconds(self, job: Job) -> float:
         """Return the expected seconds of a job."""
@@ -81,6 +91,18 @@ class DurationEstimator:
             return 0.0
         earlier = self._timing.get(_shape(case))
         return statistics.median(earlier) if earlier else SECONDS_PER_TIMED_CASE
+
+
+def _starts(spans: Iterable[Span]) -> list[float]:
+    """Return the seconds between training and the timing that follows it, which new worker processes need to start."""
+    seconds, ended = [], 0.0
+    previous: Span | None = None
+    for span in sorted(spans, key=lambda span: span.began):
+        gap = span.began - ended
+        if previous is not None and previous.work == "training" and span.work == "timing" and 0 <= gap <= LONGEST_START:
+            seconds.append(gap)
+        previous, ended = span, max(ended, span.ended)
+    return seconds
 
 
 def job_kind(job: Job) -> JobKind:

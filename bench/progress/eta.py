@@ -11,6 +11,9 @@ kind is shrunk towards a common slowdown, and the common slowdown is shrunk towa
 `done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. The common slowdown
 of training jobs is independent of that of timing jobs.
 
+A worker process that starts imports its libraries before its first job begins. This time is not part of a job: it is
+counted for each process that is still to start.
+
 Suppose that only one architecture has finished work, and that it is misjudged by a factor. Its own estimate is soon
 corrected by that factor. The estimates of the other architectures are soon corrected by the square root of the factor.
 """
@@ -62,6 +65,8 @@ class EtaEstimator:
         workers: int,
         *,
         machines: int = 1,
+        starts: Mapping[Work, int] | None = None,
+        start_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create an estimator for a run that is about to start.
@@ -70,10 +75,14 @@ class EtaEstimator:
             expected: expected total seconds of the jobs of each kind, run one after the other.
             workers: number of training jobs that run in parallel.
             machines: number of timing jobs that run in parallel.
+            starts: number of worker processes that will start, by their work; None for none.
+            start_seconds: expected seconds until a process that starts begins its first job.
             clock: returns the current time in seconds.
         """
         self._totals = {kind: _KindTotals(seconds) for kind, seconds in expected.items()}
         self._parallel: dict[Work, int] = {"training": max(1, workers), "timing": max(1, machines)}
+        self._starts = dict(starts or {})
+        self._start_seconds = start_seconds
         self._running: dict[str, _RunningJob] = {}
         self._clock = clock
 
@@ -88,7 +97,10 @@ class EtaEstimator:
 
     def start(self, worker: str) -> None:
         """Note that a worker has begun to run its job."""
-        self._running[worker].started = self._clock()
+        job = self._running[worker]
+        job.started = self._clock()
+        work, _ = job.kind
+        self._starts[work] = max(0, self._starts.get(work, 0) - 1)
 
     def advance(self, worker: str, fraction: float) -> None:
         """Note the finished fraction of a worker's job."""
@@ -121,7 +133,8 @@ class EtaEstimator:
             jobs = [job for job in self._running.values() if job.kind == kind]
             queued += max(0.0, self._totals[kind].remaining - sum(job.expected for job in jobs)) * slowdowns[kind]
             running += [_remaining_of(job, slowdowns[kind], now) for job in jobs]
-        return max([(queued + sum(running)) / self._parallel[work], *running])
+        starting = self._starts.get(work, 0) * self._start_seconds / self._parallel[work]
+        return starting + max([(queued + sum(running)) / self._parallel[work], *running])
 
     def _slowdowns(self, kinds: list[JobKind], now: float) -> dict[JobKind, float]:
         measured = {kind: self._measured(kind, now) for kind in kinds}

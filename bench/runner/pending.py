@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bench.machine.lock import Work
 from bench.progress.estimates import DurationEstimator, training_kind
 from bench.progress.eta import TIMING, JobKind
 from results import TIMING_PROBES, Case, Probe, Record, RunFile, chosen_rate
@@ -171,6 +172,22 @@ class Pending:
     def job_seconds(self) -> float:
         """Expected seconds of the training jobs of untrained cases, with their tests, run one after the other."""
         return sum(self.estimator.training_seconds(case) for case in self.untrained)
+
+    def starts(self, workers: int, machines: int = 1) -> dict[Work, int]:
+        """Return the number of worker processes that will start, by their work.
+
+        Each worker trains in one process. With several repetitions, each timing job gets a new process; otherwise one
+        process per machine runs them all.
+        """
+        untrained = self.untrained
+        groups = {
+            (repetition, case.task, case.length, case.seed)
+            for case in [*untrained, *self.untimed]
+            if case.is_reported and self.timing_probes
+            for repetition in self._missing_repetitions.get(case.key, range(self.file.repeat))
+        }
+        timing = len(groups) if self.file.repeat > 1 else min(machines, len(groups))
+        return {"training": min(workers, len(untrained)), "timing": timing}
 
     @property
     def expected_seconds(self) -> dict[JobKind, float]:

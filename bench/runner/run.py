@@ -193,7 +193,7 @@ def _print_plan(
     """
     count, left, workers = len(pending.file.cases), pending.count, request.workers
     machines = 1 if cluster is None else cluster.machines
-    eta = EtaEstimator(pending.expected_seconds, max(1, min(workers, left)), machines=machines)
+    eta = _eta(pending, max(1, min(workers, left)), machines)
     hosts = "" if cluster is None else f" on {_counted(machines, 'host')}"
     tuning = _tuning_part(pending, request.workers)
     testing = _testing_part(pending, request.workers)
@@ -207,6 +207,16 @@ def _print_plan(
         console,
     )
     print_lines(_testing_warnings(pending), console, style="yellow")
+
+
+def _eta(pending: Pending, workers: int, machines: int) -> EtaEstimator:
+    return EtaEstimator(
+        pending.expected_seconds,
+        workers,
+        machines=machines,
+        starts=pending.starts(workers, machines),
+        start_seconds=pending.estimator.start_seconds,
+    )
 
 
 def _testing_part(pending: Pending, workers: int) -> str:
@@ -256,7 +266,7 @@ def _run_pending(execution: Execution, cluster: DaskExecutor | None, console: Co
         executor: Executor = cluster or stack.enter_context(
             LocalExecutor(workers, memory_bytes=request.memory_bytes, code=pending.file.code)
         )
-        eta = EtaEstimator(pending.expected_seconds, executor.workers, machines=executor.machines)
+        eta = _eta(pending, executor.workers, executor.machines)
         progress = stack.enter_context(
             Progress(
                 console,

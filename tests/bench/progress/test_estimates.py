@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.progress.estimates import SECONDS_PER_TIMED_CASE, DurationEstimator
+from bench.machine.lock import Work
+from bench.progress.estimates import SECONDS_PER_START, SECONDS_PER_TIMED_CASE, DurationEstimator
 from bench.progress.work import work_of
-from results import Case, ProbeRun, Record, Training
+from results import Case, ProbeRun, Record, Span, Training
 from tests.bench.tiny import tiny_case
 
 
@@ -87,3 +88,23 @@ def test_the_work_of_an_architecture_that_is_not_installed_follows_from_its_budg
     )
     seconds = DurationEstimator().training_seconds
     assert seconds(large) > 10 * seconds(small) > 0
+
+
+def with_spans(record: Record, *spans: Span) -> Record:
+    return record.model_copy(update={"spans": spans})
+
+
+def span(work: Work, began: float, ended: float) -> Span:
+    return Span(work=work, worker="0", began=began, ended=ended)
+
+
+def test_a_start_takes_as_long_as_the_gap_between_training_and_timing_in_earlier_runs() -> None:
+    assert DurationEstimator().start_seconds == SECONDS_PER_START
+    first = with_spans(record_with(tiny_case(), 3.0), span("training", 100.0, 110.0), span("timing", 118.0, 119.0))
+    parallel = with_spans(record_with(tiny_case(seed=1), 3.0), span("training", 101.0, 113.0))
+    assert DurationEstimator([first, parallel]).start_seconds == 5.0
+
+
+def test_a_run_that_waited_between_training_and_timing_says_nothing_about_a_start() -> None:
+    waited = with_spans(record_with(tiny_case(), 3.0), span("training", 100.0, 110.0), span("timing", 910.0, 911.0))
+    assert DurationEstimator([waited]).start_seconds == SECONDS_PER_START

@@ -102,3 +102,20 @@ def test_the_estimate_decreases_while_a_job_runs_and_ends_at_zero() -> None:
     assert estimates[-1] == pytest.approx(7.0, rel=0.1)
     eta.finish("0")
     assert eta.remaining_seconds == 0.0
+
+
+def test_processes_that_will_start_are_counted_until_they_have_begun() -> None:
+    clock = SettableClock()
+    eta = EtaEstimator(
+        {LSTM: 100.0, TIMING: 10.0}, 2, starts={"training": 2, "timing": 3}, start_seconds=4.0, clock=clock
+    )
+    assert eta.remaining_seconds == pytest.approx(100 / 2 + 2 * 4 / 2 + 10 + 3 * 4)
+    for worker in "ab":
+        eta.assign(worker, LSTM, 50.0)
+        eta.start(worker)
+    assert eta.remaining_seconds == pytest.approx(100 / 2 + 10 + 3 * 4)
+    for worker in "ab":
+        eta.finish(worker)
+    eta.assign("a", TIMING, 2.0)
+    eta.start("a")
+    assert eta.remaining_seconds == pytest.approx(10 + 2 * 4)

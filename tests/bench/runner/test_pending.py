@@ -89,3 +89,17 @@ def test_expected_timing_seconds_include_untrained_cases(pending: Pending) -> No
     pending.add(record(pending.file.cases[0], times_timed=1))
     assert pending.timing_seconds == pytest.approx(SECONDS_PER_TIMED_CASE)
     assert pending.expected_seconds[TIMING] == pytest.approx((3 * 2 + 1) * SECONDS_PER_TIMED_CASE)
+
+
+def test_every_timing_gets_a_new_process_if_timings_are_repeated(pending: Pending) -> None:
+    groups = {(case.task, case.length, case.seed) for case in pending.file.cases}
+    assert pending.starts(2) == {"training": 2, "timing": 2 * len(groups)}
+    for case in pending.file.cases:
+        pending.add(record(case, times_timed=1))
+    assert pending.starts(2) == {"training": 0, "timing": len(groups)}
+
+
+def test_one_process_runs_all_timings_that_are_not_repeated(tmp_path: Path) -> None:
+    pending = Pending(new_run_file(request_for(tmp_path, repeat=1)), {}, DurationEstimator())
+    assert pending.starts(9) == {"training": 4, "timing": 1}
+    assert pending.starts(9, machines=2)["timing"] == min(2, len(pending.file.cases))
