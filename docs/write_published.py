@@ -201,8 +201,8 @@ def _section(name: str, results: Results) -> str:
         f"{cases}. {_summary(results)}",
         "\n".join(_runs(results)),
         *shared,
-        "| claim | measured | published | bounds | ours | verdict |\n|---|---|---|---|---|---|\n"
-        + "\n".join(map(_row, claims)),
+        "| | claim | measured | published | bounds | ours | verdict |\n|--:|---|---|---|---|---|---|\n"
+        + "\n".join(_row(number, claim) for number, claim in enumerate(claims, 1)),
     ]
     if own := list(_own_remarks(claims, shared)):
         paragraphs.append("\n".join(own))
@@ -227,12 +227,12 @@ def _runs(results: Results) -> Iterator[str]:
         yield f"- Run `{run['id']}`, {run['created'][:10]}, {commit}{modified}, on {run['cpu']}"
 
 
-def _row(claim: dict[str, Any]) -> str:
+def _row(number: int, claim: dict[str, Any]) -> str:
     findings = claim["findings"]
     values = [(f"{each['condition']}: " if len(findings) > 1 else "") + each["value"] for each in findings]
     verdict = claim["verdict"] + (f" ({claim['doubt']})" if claim["doubt"] else "")
     bounds = claim["rule"].removesuffix(", as published")
-    cells = (claim["text"], claim["measured"], claim["published"], bounds, "; ".join(values), verdict)
+    cells = (str(number), claim["text"], claim["measured"], claim["published"], bounds, "; ".join(values), verdict)
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
@@ -242,14 +242,25 @@ def _shared_remarks(claims: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _own_remarks(claims: Sequence[dict[str, Any]], shared: Sequence[str]) -> Iterator[str]:
-    """Yield one list item per remark that some claims have, with the texts of these claims."""
-    by_remark: dict[str, list[str]] = {}
-    for claim in claims:
+    """Yield one list item per remark that some claims have, with the numbers of these claims: `Claims 1–3, 7: …`."""
+    by_remark: dict[str, list[int]] = {}
+    for number, claim in enumerate(claims, 1):
         for remark in claim["remarks"]:
             if remark not in shared:
-                by_remark.setdefault(remark, []).append(claim["text"])
-    for remark, texts in by_remark.items():
-        yield f"- {' '.join(texts)} — {remark}"
+                by_remark.setdefault(remark, []).append(number)
+    for remark, numbers in by_remark.items():
+        yield f"- {'Claim' if len(numbers) == 1 else 'Claims'} {_ranges(numbers)}: {remark}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers with `–` between the ends of runs of consecutive ones: `1–3, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 if __name__ == "__main__":

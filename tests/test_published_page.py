@@ -108,3 +108,8 @@ def test_a_plan_can_be_run_in_parts_whose_stores_are_thrown_away(tmp_path: Path,
     assert "`20260102-" in text and "`20260103-" in text
     writer().main([store(tmp_path / "third", "20260104-030405-c-abc123", others[:3])])
     assert "All 12 cases were measured. 4 claims: 4 reproduced" in section(page)
+
+
+def test_remarks_name_the_numbers_of_their_claims() -> None:
+    claims = [{"remarks": remarks} for remarks in (["a", "b"], ["a"], ["a", "c"], ["b"], ["a"])]
+    assert list(writer()._own_remarks(claims, ["c"])) == ["- Claims 1–3, 5: a", "- Claims 1, 4: b"]
