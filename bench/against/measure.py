@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,9 +29,10 @@ from bench.against.planned import (
     run_files,
 )
 from bench.against.version_process import VersionProcess
+from bench.machine.lock import Work
 from bench.progress.display import Progress
 from bench.progress.estimates import DurationEstimator
-from bench.progress.eta import TIMING, EtaEstimator
+from bench.progress.eta import TIMING, EtaEstimator, JobKind
 from bench.runner.execution import Execution, check_run_exists
 from bench.runner.pending import Pending, TimingGroup
 from bench.runner.request import Request
@@ -97,9 +99,13 @@ def measure_in_turns(
             after = plural(interrupted.pairs, "pair")
             print_lines([f"resuming runs {base.id} and {new.id} after {after} of each undecided case"], console)
         sides = _sides(request, planned, runs, files, interrupted, estimator)
-        expected = [side.pending.expected_seconds for side in sides]
-        kinds = dict.fromkeys(kind for of_side in expected for kind in of_side)
-        eta = EtaEstimator({kind: sum(each.get(kind, 0.0) for each in expected) for kind in kinds}, request.workers)
+        expected: dict[JobKind, float] = defaultdict(float)
+        starts: Counter[Work] = Counter()
+        for side in sides:
+            starts.update(side.pending.starts(request.workers))
+            for kind, seconds in side.pending.expected_seconds.items():
+                expected[kind] += seconds
+        eta = EtaEstimator(expected, request.workers, starts=starts, start_seconds=estimator.start_seconds)
         progress = stack.enter_context(
             Progress(console, eta, estimator.job_seconds, training_share=estimator.training_share, quiet=quiet)
         )
