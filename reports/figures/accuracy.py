@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, score_axis
+from reports.figures.drawing.axes import banded_grid, interval_bar, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import (
     PALE,
@@ -54,7 +54,7 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
         longest = [_scores_at_longest(groups) for groups in rivals.values()]
         figure.supxlabel("test length (steps)", fontsize=9)
-        figure.supylabel(SCORE_LABEL, fontsize=9)
+        figure.supylabel(score_label(), fontsize=9)
         return finish_figure(
             figure,
             name="accuracy-against-length",
