@@ -13,7 +13,7 @@ from results.comparison.comparability import (
 )
 from results.comparison.compare import compare
 from results.comparison.history import HistoryPoint, Series, history, locations
-from results.comparison.pairing import MissingCase
+from results.comparison.pairing import NOT_RUN, MissingCase
 from results.comparison.renaming import (
     RenameError,
     new_name,
@@ -36,6 +36,7 @@ __all__ = [
     "LOOKS",
     "MACHINE",
     "METRIC_FAMILIES",
+    "NOT_RUN",
     "REQUIRED_EQUAL",
     "Comparison",
     "Difference",

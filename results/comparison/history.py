@@ -44,6 +44,8 @@ class HistoryPoint:
     run: str
     created: str
     commit: str | None
+    is_modified: bool = False
+    """Whether the code of the run differs from the commit."""
     host: str | None = None
     """Digest of the machine; None if it is unknown."""
     value: Interval
@@ -151,6 +153,7 @@ def history(
                 run=file.id,
                 created=file.created,
                 commit=file.commit,
+                is_modified=bool(file.modified),
                 host=file.environment.host,
                 value=value,
                 units=units,
