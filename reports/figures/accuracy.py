@@ -27,6 +27,9 @@ from results import Record, RunFile
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SIDE_BY_SIDE = " Architectures stand side by side at each length, so that none covers another."
+"""The part of the caption that explains points beside their length."""
+
 
 def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
     """Draw score against test length, one panel per task and trained length. Returns None without scores."""
@@ -84,6 +87,7 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "
                 "chance or at the memoryless baseline shows no memory by its score; its loss may show some."
+                + SIDE_BY_SIDE * (len(archs_of(scored)) > 1)
                 + strategies_explained(scored)
                 + BACKGROUND * (len(bands) > 1)
             ),

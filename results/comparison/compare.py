@@ -248,7 +248,7 @@ def _unmeasured_in_words(each: Unmeasured, record: Record) -> str:
     metric = COMPARED_METRICS[each.metric]
     text = f"{metric.short_title or metric.title}{location_text(each.at)} was not measured"
     is_interpreted = each.metric == COMPILED_STEP and any(own.metric == CALLED_STEP for own in record.measurements)
-    return f"{text}: the model has no compiled step" if is_interpreted else text
+    return f"{text}, since the model has no compiled step" if is_interpreted else text
 
 
 def _sides(pair: Pair, base: RunFile, new: RunFile) -> tuple[tuple[Side, RunFile, dict[int, Record]], ...]:

@@ -81,6 +81,6 @@ def test_model_that_lost_its_compiled_step_is_named_as_the_reason() -> None:
 
     missing = compare(base, (file, [interpreted(record) for record in records])).missing
     assert {each.reason for each in missing} == {
-        "step at position 16 was not measured: the model has no compiled step",
-        "step at position 128 was not measured: the model has no compiled step",
+        "step at position 16 was not measured, since the model has no compiled step",
+        "step at position 128 was not measured, since the model has no compiled step",
     }
