@@ -35,6 +35,7 @@ from results.comparison import (
     Thresholds,
     new_name,
     rename_case,
+    rename_cases,
     renames,
     require_known,
     require_no_circle,
@@ -90,7 +91,8 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
     """Start both versions, and yield what the plan is in each of them, base first.
 
     Raises `UsageError` if the base is no version, or if a version cannot run the plan. Raises `RenameError` if names
-    are renamed in a circle, or if no case has an old or a new name of the settings.
+    are renamed in a circle, if two cases of a version would become one, or if no case has an old or a new name of the
+    settings.
     """
     names = _names(request, settings)
     require_no_circle(names)
@@ -111,6 +113,8 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
                 described = replace(described, cases=selected_cases(described.cases, settings.cases, names))
             planned.append(Planned(executor=executor, described=described, plugins=plugins))
         require_known(settings.renamed, cases, names, or_new=True)
+        for each in planned:
+            rename_cases(each.described.cases, names, each.name)  # otherwise nothing could read the runs
         yield planned
 
 

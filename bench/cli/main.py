@@ -154,9 +154,11 @@ def _exit_code() -> int:
         _print_error("stopped")
         return INTERRUPTED
     except CommandLineError as error:
+        _forget_hidden_options(error)
         message = error.format_message()  # type: ignore[attr-defined]
         if sys.argv[1:]:
-            _print_error(f"{' '.join(message.split()).removesuffix('.')}; see carousel --help")
+            text = " ".join(message.replace("Value error, ", "", 1).split()).removesuffix(".")
+            _print_error(f"{text}; see {_command_of(error)} --help")
         else:
             print(message, file=sys.stderr)  # without arguments, the message is the help text
         return USAGE
@@ -164,6 +166,20 @@ def _exit_code() -> int:
         if _is_from_typer(error):
             raise
         raise RuntimeError(f"something called sys.exit({error.code!r})") from error
+
+
+def _forget_hidden_options(error: Exception) -> None:
+    """Remove options that the help does not show from the options that an error suggests."""
+    context, suggested = getattr(error, "ctx", None), getattr(error, "possibilities", None)
+    if context is not None and suggested:
+        hidden = {name for each in context.command.params if getattr(each, "hidden", False) for name in each.opts}
+        error.possibilities = [name for name in suggested if name not in hidden]  # type: ignore[attr-defined]
+
+
+def _command_of(error: Exception) -> str:
+    """Return the command whose help explains a wrong command line: `carousel gates`."""
+    context = getattr(error, "ctx", None)
+    return "carousel" if context is None else str(context.command_path)
 
 
 @cache

@@ -92,10 +92,16 @@ def report(
             help="With --figures: draw for a column of a paper of this width, such as 3.25in (units: in, cm, mm, pt).",
         ),
     ] = None,
+    scale: Annotated[
+        Literal["page", "slide"] | None,
+        typer.Option(help="With --figures: size of text and lines, as for carousel gates (default: page)."),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="With --figures: write only this figure, such as accuracy-against-length; repeatable."
+            metavar="NAME",
+            help="With --figures: write only this figure, such as accuracy-against-length, or all that match a "
+            "pattern, such as 'gates-*'; repeatable.",
         ),
     ] = None,
     claims: Annotated[
@@ -124,7 +130,7 @@ def report(
 
     page_is_printed = output is not None and is_standard_output(output)
     limits = LimitOptions(max_state=max_state, max_step=max_step, max_params=max_params)
-    files = FigureFiles(folder=figures, format=format, width=width, only=only or [])
+    files = FigureFiles(folder=figures, format=format, width=width, scale=scale, only=only or [])
     written = report_runs(store, runs or ["latest"], output, files, claims, limits)
     print_lines(written.answer, new_console(stderr=page_is_printed))
     for path in written.paths:

@@ -216,6 +216,7 @@ def _document(series: Series) -> dict[str, Any]:
                 "run": seen.run,
                 "created": seen.created,
                 "commit": seen.commit,
+                "modified": seen.is_modified,
                 "host": seen.host,
                 "value": seen.value.middle,
                 "low": _finite(seen.value.low),

@@ -116,8 +116,10 @@ class FigureFiles:
     format: Form | None = None
     width: str | None = None
     """A width, such as `3.25in`."""
+    scale: reports.Scale | None = None
+    """The scale of text and lines; None for that of a page."""
     only: Sequence[str] = ()
-    """Names of figures, each with or without the ending of its file."""
+    """Names of figures or patterns of names, each with or without the ending of its file."""
 
     def options(self) -> reports.FigureOptions:
         """Return the options with their defaults.
@@ -125,12 +127,14 @@ class FigureFiles:
         Raises `UsageError` if an option is invalid, if endings and format contradict each other, and if an option is
         given without a folder.
         """
-        given = {"--format": self.format, "--width": self.width, "--only": self.only}
+        given = {"--format": self.format, "--width": self.width, "--scale": self.scale, "--only": self.only}
         if self.folder is None:
             for option, value in given.items():
                 if value:
                     raise UsageError(f"{option} is for figure files: give their folder with --figures DIR")
             return reports.FigureOptions()
+        if self.width is not None and self.scale == "slide":
+            raise UsageError("--width and --scale slide exclude each other: choose a column of a paper or a slide")
         self._require_folder(self.folder)
         forms = {name: format_by_ending(Path(name), FIGURE_FORMS, option="--only") for name in self.only}
         chosen = {form: name for name, form in forms.items() if form is not None}
@@ -141,6 +145,7 @@ class FigureFiles:
         return reports.FigureOptions(
             form=next(iter(chosen), "svg"),
             width=None if self.width is None else parse_width("--width", self.width),
+            scale=self.scale or "page",
             only=tuple(name if form is None else Path(name).stem for name, form in forms.items()),
         )
 

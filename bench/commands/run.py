@@ -21,7 +21,13 @@ from bench.commands.output import new_console, print_json, print_lines, run_docu
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
 from bench.commands.run_against import AgainstOptions, check_in_turns
-from bench.commands.run_warnings import budget_warnings, deadline_warnings, plugin_warnings, rate_warnings
+from bench.commands.run_warnings import (
+    budget_warnings,
+    deadline_warnings,
+    option_warnings,
+    plugin_warnings,
+    rate_warnings,
+)
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
@@ -162,7 +168,10 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
     loaded = loader.load(options.plugin_files)
     plan = choose_plan(options)
     print_lines(plugin_warnings(loaded, plan), console, style="yellow")
-    if options.learning_rates is not None and load(options.plan).fixes_rates:
+    as_shipped = load(options.plan)
+    print_lines(option_warnings(as_shipped.archs, options.archs), console, style="yellow")
+    print_lines(option_warnings(as_shipped.tasks, options.tasks), console, style="yellow")
+    if options.learning_rates is not None and as_shipped.fixes_rates:
         print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
     if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
         print_lines(deadline_warnings(plan, options.device), console, style="yellow")

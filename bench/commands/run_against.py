@@ -14,8 +14,9 @@ from bench.commands.comparison_options import parse_allow, parse_fail_on, parse_
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError
-from results import Run
-from results.comparison import LOOKS
+from reports.format import plural
+from results import Run, RunFile
+from results.comparison import LOOKS, NOT_RUN, Comparison
 
 DEFAULT_PAIRS = 20
 """Number of pairs of processes with which a slow-down of 5% is found in 90% of cases, if processes vary by 2%."""
@@ -61,7 +62,7 @@ class AgainstOptions:
         } | self.files.by_option()
         if self.base is None:
             if alone := [option for option, value in given.items() if value is not None]:
-                raise UsageError(f"{alone[0]} says how to measure in turns with a base: add --against BASE")
+                raise UsageError(f"{alone[0]} is for a comparison with a base: add --against BASE")
             return None
         if scheduler is not None:
             raise UsageError("--against and --scheduler exclude each other: both versions are measured on one machine")
@@ -103,5 +104,23 @@ def check_in_turns(
     # Both runs recorded the new names, and no case need have an old one.
     comparison = compare_stored(store, base.id, new.id, thresholds=criterion.thresholds, allow=options.allow)
     code = report_check(comparison, criterion, options.files, strict=options.strict, as_json=as_json)
-    print_lines([f"runs: base {base.id}, new {new.id}"], console)
+    if as_json:
+        print_lines([f"runs: base {base.id}, new {new.id}"], console)  # otherwise the verdicts name them
+    if limit := _limit_in_words(comparison, options):
+        print_lines([limit], console)
     return code
+
+
+def _limit_in_words(comparison: Comparison, options: AgainstOptions) -> str:
+    """Return that the time limit left timings undecided, or "" if it did not."""
+    run = comparison.new
+    if options.time_limit is None or not isinstance(run, RunFile):
+        return ""
+    pairs = DEFAULT_PAIRS if options.pairs is None else options.pairs
+    if any(missing.reason.endswith(NOT_RUN) for missing in comparison.missing):
+        done = "some cases were not timed at all"
+    elif run.repeat < pairs and any(row.verdict == "inconclusive" and row.additional_units for row in comparison.rows):
+        done = f"{plural(run.repeat, 'pair')} of at most {pairs} {'was' if run.repeat == 1 else 'were'} measured"
+    else:
+        return ""
+    return f"the time limit of {options.time_limit} is reached: {done}; give a longer --time-limit"

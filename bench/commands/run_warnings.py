@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import arch
@@ -21,6 +22,33 @@ LARGEST_SHARE_OF_ENDS = 0.5
 """Share of a model's parameters in embedding and readout above which a run warns."""
 SMALL_WIDTH = 64
 """Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
+
+
+def option_warnings(planned: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Return a line per spec on the command line that lacks options with which the plan has the same name.
+
+    The variants of the plan and such a spec differ in more than what was asked for, so they are hard to compare.
+
+    Args:
+        planned: The specs of the plan.
+        patterns: The names, globs, additions and exclusions that select among them.
+    """
+    lines = []
+    for pattern in patterns:
+        text = pattern.removeprefix("+")
+        spec, given = Spec.parse_stored(text), dict(Spec.parse_stored(text).options)
+        own = [other.options for each in planned if (other := Spec.parse_stored(each)).name == spec.name]
+        is_of_plan = any(fnmatchcase(each, text) for each in planned)
+        if not given or not own or is_of_plan or pattern.startswith("!"):
+            continue
+        shared = {name: value for name, value in own[0].items() if all(each.get(name) == value for each in own)}
+        if lost := {name: value for name, value in shared.items() if name not in given}:
+            options = ",".join(f"{name}={value}" for name, value in lost.items())
+            lines.append(
+                f"{spec} is used as written, without {options} of the plan's {spec.name}; to keep that, write "
+                f"{Spec(spec.name, given | lost)}"
+            )
+    return lines
 
 
 def rate_warnings(plan: Plan) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from reports.analysis.labels import Labels
+from reports.analysis.labels import Labels, defaults_in_words
 from reports.analysis.noise import is_noisy
 from results import (
     Case,
@@ -335,9 +335,15 @@ def specifications(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def full_names(groups: Sequence[Group]) -> dict[str, str]:
-    """Map each label to its full spec and what else differs: `{"lstm": "lstm:forget_bias=2 batch=32"}`."""
-    differs = {group.arch: group.differs for group in groups}
-    return {label: f"{spec} {differs.get(label, '')}".rstrip() for label, spec in specifications(groups).items()}
+    """Map each label to its full spec and what else differs: `{"lstm": "lstm:forget_bias=2 batch=32"}`.
+
+    If other variants set an option that a spec leaves out, its default is named: `lstm (default forget_bias)`.
+    """
+    differs, specs = {group.arch: group.differs for group in groups}, specifications(groups)
+    return {
+        label: " ".join(filter(None, [spec, differs.get(label), defaults_in_words(spec, specs.values())]))
+        for label, spec in specs.items()
+    }
 
 
 def archs_of(groups: Sequence[Group]) -> list[str]:

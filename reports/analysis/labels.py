@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from reports.format.numbers import amount
+from reports.format.numbers import amount, listed
 from results import Case, Protocol
 from results.specs import Spec, value_text
 
@@ -60,6 +60,17 @@ class Labels:
         """Return the label of the task, with its version if the run has several versions of the task."""
         name = _short(case.task, self._tasks)
         return f"{name} v{case.task_version}" if case.task in self._versioned else name
+
+
+def defaults_in_words(specification: str, others: Iterable[str]) -> str:
+    """Return which options have their default here and not in another variant: `(default forget_bias and init)`.
+
+    `others` are all full specs of the run. The text is empty if there is no such option.
+    """
+    spec = Spec.parse_stored(specification)
+    variants = [other for text in others if (other := Spec.parse_stored(text)).name == spec.name]
+    omitted = dict.fromkeys(option for other in variants for option in other.options if option not in spec.options)
+    return f"(default {listed(sorted(omitted))})" if omitted and spec.name else ""
 
 
 def _base(specification: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -82,7 +83,8 @@ def render_comparison(
         print_lines([f"— and {len(lines) - MAX_ROWS} more; see --json"], console, style="yellow")
     if len(comparison.rows) > len(shown):
         rest = numbers.plural(len(comparison.rows) - len(shown), "more row")
-        print_lines([f"{rest} not shown; see --format csv or --json"], console, style="dim")
+        command = shlex.join(["carousel", "compare", comparison.base.id, comparison.new.id, "--format", "csv"])
+        print_lines([f"{rest} not shown; all are in the output of `{command}`"], console, style="dim")
 
 
 def comparison_as_markdown(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, score_axis
+from reports.figures.drawing.axes import banded_grid, interval_bar, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import (
     PALE,
@@ -26,6 +26,9 @@ from results import Record, RunFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+SIDE_BY_SIDE = " Architectures stand side by side at each length, so that none covers another."
+"""The part of the caption that explains points beside their length."""
 
 
 def accuracy_against_length(run: RunFile, records: Sequence[Record]) -> Figure | None:
@@ -54,7 +57,7 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 axes.set_title(f"{numbers.shortened(task, 30)}, trained at {length:,}")
         longest = [_scores_at_longest(groups) for groups in rivals.values()]
         figure.supxlabel("test length (steps)", fontsize=9)
-        figure.supylabel(SCORE_LABEL, fontsize=9)
+        figure.supylabel(score_label(), fontsize=9)
         return finish_figure(
             figure,
             name="accuracy-against-length",
@@ -84,6 +87,7 @@ def accuracy_against_length_figure(groups: Sequence[Group], *, width: float | No
                 "Lines are means over seeds with 95% intervals, and dots are single seeds. The vertical line marks "
                 "the trained length; longer sequences do not occur in training. A model whose score stays at "
                 "chance or at the memoryless baseline shows no memory by its score; its loss may show some."
+                + SIDE_BY_SIDE * (len(archs_of(scored)) > 1)
                 + strategies_explained(scored)
                 + BACKGROUND * (len(bands) > 1)
             ),

@@ -17,7 +17,7 @@ from reports.analysis.streaming.step_costs import (
     step_costs,
 )
 from reports.figures.drawing.alternative_text import cheapest, extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, grid, interval_bar, score_axis, time_axis
+from reports.figures.drawing.axes import grid, interval_bar, score_axis, score_label, time_axis
 from reports.figures.drawing.canvas import (
     Figure,
     PlotStyle,
@@ -83,7 +83,7 @@ def accuracy_against_cost_figure(groups: Sequence[Group]) -> Figure | None:
             )
         called = "" if beside_compiled else f", {CALLED}"
         figure.supxlabel(f"time per step {where}{called}, p50 (µs)", fontsize=9)
-        figure.supylabel(SCORE_LABEL, fontsize=9)
+        figure.supylabel(score_label(), fontsize=9)
         labelled = {
             f"{marked(arch, timings[arch])}, state {numbers.sizes(sizes)}": styles[arch]
             for arch, sizes in states.items()

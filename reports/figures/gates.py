@@ -42,6 +42,8 @@ GATE_TITLES = {gate: f"{gate} gate" for gate in ("input", "forget", "output", "u
 STATE_TITLES = {
     OUTPUT: "output h",
     "c": "cell state c",
+    "re": "state (real)",
+    "im": "state (imag.)",
     "h": "hidden state h",
     "n": "normaliser n",
     "m": "stabiliser m",
@@ -207,7 +209,7 @@ def _panels(
         draw = partial(_draw_gate, gate=gate, values_STU=values_STU, view=view, label=label)
         panels.append(titled(GATE_TITLES.get(gate, gate), values_STU, draw))
         label = None
-    for state in sorted(states, key=lambda state: (state == OUTPUT, state)):
+    for state in sorted(states, key=lambda state: (state == OUTPUT, state == "im", state)):
         draw = partial(_draw_units, values_STU=states[state], view=view)
         panels.append(titled(_state_title(state), states[state], draw))
     return panels
@@ -242,7 +244,9 @@ def _state_title(name: str) -> str:
 def _draw_gate(axes: Axes, gate: str, values_STU: np.ndarray, view: GatesView, *, label: str | None) -> None:
     """Draw a gate with the mean over units and sequences, which `label` names in the legend, unless it is None."""
     if gate in HOLD_GATES:
-        axes.axhspan(HIGH_FROM, 1, color=PALE, alpha=0.22, linewidth=0, zorder=0, label=f"{HIGH_FROM:g}–1")
+        axes.axhspan(
+            HIGH_FROM, 1, color=PALE, alpha=0.22, linewidth=0, zorder=0, label=f"{HIGH_FROM:g}–1: forgets slowly"
+        )
     _draw_units(axes, values_STU, view)
     steps, shown_STU = np.arange(1, values_STU.shape[1] + 1), view.shown_of(values_STU)
     axes.plot(steps, shown_STU.mean((0, 2)), color=INK, linewidth=2.0, linestyle=(0, (4, 1.5)), label=label)

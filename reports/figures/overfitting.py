@@ -12,7 +12,7 @@ from reports.analysis.groups import Group
 from reports.analysis.traces import slug
 from reports.analysis.trainings import Family, differences, overfitting_families
 from reports.figures.drawing.alternative_text import extreme
-from reports.figures.drawing.axes import SCORE_LABEL, WIDTH
+from reports.figures.drawing.axes import WIDTH, score_label
 from reports.figures.drawing.canvas import INK, Dash, Figure, empty_figure, figure_style, finish_figure
 from reports.figures.drawing.tables import figure_table
 from reports.format import numbers
@@ -77,7 +77,7 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
         scores.set_title("test score")
         scores.set_yticks(range(len(variants)), labels=[variant.name for variant in variants])
         scores.set_ylim(len(variants) - 0.5, -0.5)
-        scores.set_xlabel(SCORE_LABEL)
+        scores.set_xlabel(score_label())
         scores.margins(x=0.12)
         scores.locator_params(axis="x", nbins=5)
         return finish_figure(

@@ -23,6 +23,7 @@ from reports.figures.drawing.canvas import (
     legend,
     plot_styles,
 )
+from reports.figures.drawing.scale import current_scale
 from reports.figures.drawing.tables import FigureTable, figure_table
 from reports.format import numbers
 
@@ -91,7 +92,8 @@ def _draw_band(band: Band, groups: Sequence[Group], rows: Sequence[int], length:
             retained = [max(share, MIN_RETAINED) for share in units(group, "retention", layer)]
             _draw_sorted(retention, retained, style)
             _draw_sorted(half_life, units(group, "half_life_steps", layer), style)
-        histogram.set_ylabel(f"layer {layer + 1}\nshare of activations")
+        share = "share" if current_scale() == "slide" else "share of activations"  # a slide has lower panels
+        histogram.set_ylabel(f"layer {layer + 1}\n{share}")
         histogram.axvspan(HIGH_FROM, 1, color=PALE, alpha=0.18, linewidth=0)
         histogram.set_xlim(0, 1)
         decades_axis(retention)

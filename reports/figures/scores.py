@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import no_memory_score
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL
+from reports.figures.drawing.axes import score_label
 from reports.figures.drawing.canvas import (
     INK,
     LETTER_INCHES,
@@ -79,7 +79,7 @@ def score_by_architecture_figure(groups: Sequence[Group], *, width: float) -> Fi
         for index in range(len(settings), rows * columns):
             all_axes[index // columns, index % columns].set_axis_off()
         all_axes[0, 0].set_ylim(sum(heights) + 0.1, -0.1)
-        figure.supxlabel(SCORE_LABEL, fontsize=9)
+        figure.supxlabel(score_label(), fontsize=9)
         return finish_figure(
             figure,
             name="score-by-architecture",

@@ -12,7 +12,7 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import slug
 from reports.analysis.trainings import Family, Value, families, value_of
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import SCORE_LABEL, banded_grid, interval_bar, score_axis
+from reports.figures.drawing.axes import banded_grid, interval_bar, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
@@ -112,7 +112,7 @@ def _figure(fields: tuple[str, ...], sweeps: Sequence[Sweep], groups: Sequence[G
                 _draw_panel(axes, own, band.styles, ticks)
                 axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         figure.supxlabel(name, fontsize=9)
-        figure.supylabel(SCORE_LABEL, fontsize=9)
+        figure.supylabel(score_label(), fontsize=9)
         return finish_figure(
             figure,
             name=f"sweep-{slug(' '.join(fields))}",

@@ -183,6 +183,7 @@ def _panels(traces: GroupTraces, groups: Sequence[Group]) -> tuple[MplFigure, li
 
 def _draw_lines(axes: Axes, traces: GroupTraces, styles: dict[str, PlotStyle]) -> None:
     """Draw the architectures that have a style, and the others as lines in the background."""
+    axes.locator_params(axis="x", integer=True)
     for group, trace in traces:
         style = styles.get(group.arch)
         if style is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import banded_grid, score_axis
+from reports.figures.drawing.axes import banded_grid, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
@@ -49,7 +49,7 @@ def training_curves_figure(groups: Sequence[Group], among: Sequence[Group] | Non
                 _draw_panel(axes, rivals, band.styles, with_seeds=with_seeds)
                 axes.set_title(f"{numbers.shortened(task, 30)}, length {length:,}")
         figure.supxlabel("training steps", fontsize=9)
-        figure.supylabel("validation score (share correct)", fontsize=9)
+        figure.supylabel(score_label("validation score"), fontsize=9)
         kinds = [kind for group in trained for _, kind in _trainings(group)]
         learning, diverged = (kinds.count(kind) for kind in ("still learning", "diverged"))
         solved = sum(training.stopped == "solved" for training in all_trainings)

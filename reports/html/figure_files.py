@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reports.figures.accuracy import accuracy_against_length_figure
@@ -11,6 +12,7 @@ from reports.figures.chunks import chunk_cost_figure
 from reports.figures.cost import accuracy_against_cost_figure
 from reports.figures.drawing.canvas import Figure, Form
 from reports.figures.drawing.paper import column_width
+from reports.figures.drawing.scale import Scale, drawn_at
 from reports.figures.streaming import streaming_cost_figure
 from reports.figures.training import training_curves_figure
 from reports.html.page_data import PageData
@@ -29,8 +31,10 @@ class FigureOptions:
     form: Form = "svg"
     width: float | None = None
     """The width in inches of a column of a paper; None for the usual widths. In a column, no figure has a heading."""
+    scale: Scale = "page"
+    """The scale of text and lines. On a slide, each figure has a heading and a caption of one sentence."""
     only: tuple[str, ...] = ()
-    """The names of the figures to write; empty for all."""
+    """The names of the figures to write, or patterns of names such as `gates-*`; empty for all."""
 
 
 SVG_FILES = FigureOptions()
@@ -60,25 +64,32 @@ def write_figures(
         records: The records of the run.
         folder: The target, which is created if it does not exist.
         traces: The traces of the cases whose gates or attention are drawn, by case key; None to draw neither.
-        options: The format, the width and the choice of figures.
+        options: The format, the width, the scale and the choice of figures.
 
     Raises:
-        UnknownFigure: The run has no figure with a name in `options.only`. No file is written.
+        UnknownFigure: The run has no figure that a name or pattern in `options.only` matches. No file is written.
         OSError: `folder` cannot be written.
     """
     data = PageData(run=run, records=records, traces=traces or {}, baseline=None)
-    with column_width(options.width):
+    with column_width(options.width), drawn_at(options.scale):
         figures = _figures(data, options.only)
-        unknown = next((name for name in options.only if name not in figures), None)
-        if unknown is not None:
-            raise UnknownFigure(f"no figure {unknown!r} in this run; choose from {', '.join(figures) or 'none'}")
+        chosen = dict.fromkeys(figures)
+        if options.only:
+            chosen = dict.fromkeys(name for pattern in options.only for name in _matching(pattern, figures))
         folder.mkdir(parents=True, exist_ok=True)
         written = []
-        for name in dict.fromkeys(options.only or figures):
+        for name in chosen:
             path = folder / f"{name}.{options.form}"
             write_output_file(path, _content(figures[name], options))
             written.append(path)
     return written
+
+
+def _matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the names that a name or pattern matches. Raises `UnknownFigure` if there are none."""
+    if matching := [name for name in names if fnmatchcase(name, pattern)]:
+        return matching
+    raise UnknownFigure(f"no figure {pattern!r} in this run; choose from {', '.join(names) or 'none'}")
 
 
 def _figures(data: PageData, only: Sequence[str]) -> dict[str, Figure]:
@@ -100,6 +111,7 @@ def _drawn(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
 
 
 def _content(figure: Figure, options: FigureOptions) -> bytes:
-    if options.form == "svg" and not figure.headed:
+    has_heading = options.scale == "slide" or (figure.headed and options.width is None)
+    if options.form == "svg" and not has_heading and not figure.headed:
         return figure.svg.encode()
-    return figure.render_file(options.form, figure.title if figure.headed and options.width is None else None)
+    return figure.render_file(options.form, figure.title if has_heading else None)

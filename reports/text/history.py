@@ -18,6 +18,8 @@ MAX_BARS = 48
 """The largest number of runs in a sparkline; older runs are left out."""
 COMMIT_LETTERS = 10
 """Number of characters of a commit that are shown."""
+EDITED = " + edits"
+"""What follows a commit if the code of the run differed from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class RunRow:
     date: str
     """When the run was created, in UTC, such as `2026-01-31 12:00`."""
     commit: str
-    """The start of the commit; empty if the run recorded none."""
+    """The start of the commit, and whether the code differed from it; empty if the run recorded none."""
     host: str
     """The machine, as a digest; empty if it is unknown."""
     value: str
@@ -96,7 +98,7 @@ def run_rows(series: Series) -> list[RunRow]:
         RunRow(
             run=point.run,
             date=date_of(point),
-            commit=(point.commit or "")[:COMMIT_LETTERS],
+            commit=_commit_of(point),
             host=point.host or "",
             value=value_with_interval(series, index),
             units=point.units,
@@ -105,6 +107,12 @@ def run_rows(series: Series) -> list[RunRow]:
         )
         for index, point in enumerate(series.points)
     ]
+
+
+def _commit_of(point: HistoryPoint) -> str:
+    if point.commit is None:
+        return ""
+    return f"{point.commit[:COMMIT_LETTERS]}{EDITED if point.is_modified else ''}"
 
 
 def date_of(point: HistoryPoint) -> str:

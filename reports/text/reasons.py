@@ -41,7 +41,7 @@ def needed_to_decide(comparison: Comparison, rows: Sequence[Row]) -> str:
     Example: `2 to 5 more --repeat and 3 more --seeds`. The text is empty if no row states such a number.
     """
     parts = []
-    repeated = "files per side" if comparison.is_of_files else "--pairs" if comparison.in_turns else "--repeat"
+    repeated = "files per side" if comparison.is_of_files else "pairs" if comparison.in_turns else "--repeat"
     for kind, option in (("timing", repeated), ("score", "--seeds")):
         needed = [
             row.additional_units

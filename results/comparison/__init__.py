@@ -13,11 +13,12 @@ from results.comparison.comparability import (
 )
 from results.comparison.compare import compare
 from results.comparison.history import HistoryPoint, Series, history, locations
-from results.comparison.pairing import MissingCase
+from results.comparison.pairing import NOT_RUN, MissingCase
 from results.comparison.renaming import (
     RenameError,
     new_name,
     rename_case,
+    rename_cases,
     rename_run,
     renames,
     require_known,
@@ -36,6 +37,7 @@ __all__ = [
     "LOOKS",
     "MACHINE",
     "METRIC_FAMILIES",
+    "NOT_RUN",
     "REQUIRED_EQUAL",
     "Comparison",
     "Difference",
@@ -56,6 +58,7 @@ __all__ = [
     "new_name",
     "plugin_differences",
     "rename_case",
+    "rename_cases",
     "rename_run",
     "renames",
     "require_known",

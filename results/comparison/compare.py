@@ -45,6 +45,8 @@ from results.schema.record import Record
 from results.schema.run import RunFile, Side
 from results.statistics.permutation import smallest_p_value
 
+COMPILED_STEP, CALLED_STEP = "step_seconds", "call_step_seconds"
+
 
 def compare(
     base: tuple[RunFile, Sequence[Record]],
@@ -227,7 +229,7 @@ def _absent(unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], base: RunFi
         elif ran is None:
             continue  # listed above: the probe has not run yet
         elif each.run == "new":
-            reason = f"{each.metric}{location_text(each.at)} was not measured{f' ({failure})' if failure else ''}"
+            reason = f"{_unmeasured_in_words(each, record)}{f' ({failure})' if failure else ''}"
             missing.append(MissingCase(case=record.case, run="new", reason=reason))
         elif failure:
             failed_in_base[MissingCase(case=record.case, run="base", reason=failure)] = None
@@ -239,6 +241,14 @@ def _absent(unmeasured: Sequence[Unmeasured], pairs: Sequence[Pair], base: RunFi
         added_metrics=tuple(added_metrics),
         not_requested=tuple(sorted(not_requested)),
     )
+
+
+def _unmeasured_in_words(each: Unmeasured, record: Record) -> str:
+    """Return which metric a record lacks, by its title in the rows of a comparison."""
+    metric = COMPARED_METRICS[each.metric]
+    text = f"{metric.short_title or metric.title}{location_text(each.at)} was not measured"
+    is_interpreted = each.metric == COMPILED_STEP and any(own.metric == CALLED_STEP for own in record.measurements)
+    return f"{text}, since the model has no compiled step" if is_interpreted else text
 
 
 def _sides(pair: Pair, base: RunFile, new: RunFile) -> tuple[tuple[Side, RunFile, dict[int, Record]], ...]:

@@ -19,7 +19,7 @@ from statistics import median
 
 from results.comparison.comparability import TRAINING, Difference, comparable_environment, run_differences
 from results.comparison.pairing import condition_differences, conditions_of, distinguishing_settings, setting_name
-from results.comparison.renaming import Renamed, rename_run, renames
+from results.comparison.renaming import Renamed, RenameError, rename_run, renames
 from results.schema.base import digest
 from results.schema.case import Case, Protocol
 from results.schema.location import location_parts, range_at
@@ -44,6 +44,8 @@ class HistoryPoint:
     run: str
     created: str
     commit: str | None
+    is_modified: bool = False
+    """Whether the code of the run differs from the commit."""
     host: str | None = None
     """Digest of the machine; None if it is unknown."""
     value: Interval
@@ -125,7 +127,7 @@ def history(
     series: dict[tuple[object, ...], tuple[Case, str, Mapping[str, int], str]] = {}
     read = _in_order(runs, commits)
     names = renames([file for file, _ in read], renamed)
-    matching = [(file, _matching(glob, file, records, names)) for file, records in read]
+    matching = [(file, _matching(glob, records, _new_names(file, records, names, read))) for file, records in read]
     grid_points = _grid_points([records for _, records in matching], allow)
     for file, records in matching:
         environment = comparable_environment(file.environment, metric, allow)
@@ -151,6 +153,7 @@ def history(
                 run=file.id,
                 created=file.created,
                 commit=file.commit,
+                is_modified=bool(file.modified),
                 host=file.environment.host,
                 value=value,
                 units=units,
@@ -175,7 +178,7 @@ def locations(
     read = _in_order(runs, None)
     names = renames([file for file, _ in read], renamed)
     for file, records in read:
-        for record in _matching(glob, file, records, names):
+        for record in _matching(glob, records, _new_names(file, records, names, read)):
             for each in record.measurements:
                 if each.samples and metric in (None, each.metric):
                     found.setdefault(each.metric, {})[tuple(sorted(each.at.items()))] = None
@@ -191,9 +194,28 @@ def _in_order(runs: Runs, commits: Sequence[str] | None) -> list[tuple[RunFile, 
     return sorted(ordered, key=lambda run: position[run[0].commit or ""])
 
 
-def _matching(glob: str, file: RunFile, records: Sequence[Record], names: Renamed) -> list[Record]:
-    """Return the records whose old or new name matches, under their new names."""
-    _, moved, _ = rename_run(file, records, names)
+def _new_names(file: RunFile, records: Sequence[Record], names: Renamed, runs: Runs) -> list[Record]:
+    """Return the records of a run under their new names.
+
+    Raises `RenameError` if two cases would become one. If a run of `runs` gives the names, the error says which.
+    """
+    try:
+        return rename_run(file, records, names)[1]
+    except RenameError as error:
+        for source, _ in runs:
+            try:
+                rename_run(file, records, source.renamed)
+            except RenameError:
+                which = "it" if source.id == file.id else "one of the two runs"
+                reason = str(error).partition(";")[0]
+                raise RenameError(
+                    f"{reason} by the names in the plan of the run {source.id}; move {which} out of the store"
+                ) from None
+        raise
+
+
+def _matching(glob: str, records: Sequence[Record], moved: Sequence[Record]) -> list[Record]:
+    """Return the records whose old or new name matches, under their new names, which those of `moved` are."""
     return [
         new
         for old, new in zip(records, moved, strict=True)

@@ -98,23 +98,33 @@ def rename_run(
     """
     if not names:
         return file, list(records), {}
-    cases = {case.key: case for case in (*file.cases, *(record.case for record in records))}
-    renamed = {key: rename_case(case, names) for key, case in cases.items()}
-    old_keys: dict[str, str] = {}
-    for key, case in renamed.items():
-        if (other := old_keys.setdefault(case.key, key)) != key:
-            before, after = cases[other], cases[key]
-            kind = "arch" if before.arch != after.arch else "task"
-            raise RenameError(
-                f"the run {file.id} has both {getattr(before, kind)} and {getattr(after, kind)}, which would become "
-                "one; leave out this renaming"
-            )
+    renamed = rename_cases((*file.cases, *(record.case for record in records)), names, f"the run {file.id}")
+    old_keys = {case.key: key for key, case in renamed.items()}
     moved = [
         record.model_copy(update={"case": renamed[record.case.key], "key": renamed[record.case.key].key})
         for record in records
     ]
     copy = file.model_copy(update={"cases": tuple(renamed[case.key] for case in file.cases)})
     return copy, moved, {old: new for new, old in old_keys.items()}
+
+
+def rename_cases(cases: Iterable[Case], names: Renamed, owner: str) -> dict[str, Case]:
+    """Return cases under the latest names by their old keys.
+
+    `owner` says in an error which run or version has the cases. Raises `RenameError` if two of them would become one.
+    """
+    by_key = {case.key: case for case in cases}
+    renamed = {key: rename_case(case, names) for key, case in by_key.items()}
+    old_keys: dict[str, str] = {}
+    for key, case in renamed.items():
+        if (other := old_keys.setdefault(case.key, key)) != key:
+            before, after = by_key[other], by_key[key]
+            kind = "arch" if before.arch != after.arch else "task"
+            raise RenameError(
+                f"{owner} has both {getattr(before, kind)} and {getattr(after, kind)}, which would become one; leave "
+                "out this renaming"
+            )
+    return renamed
 
 
 def rename_case(case: Case, names: Renamed) -> Case:

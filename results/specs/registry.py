@@ -131,7 +131,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the end of an "unknown name" message: the closest match, if any, and all known names."""
     names = list(known)
     available = ", ".join(names) or "none"
-    match = difflib.get_close_matches(name, names, n=1)
+    as_written = {known.casefold(): known for known in reversed(names)}
+    match = [as_written[found] for found in difflib.get_close_matches(name.casefold(), as_written, n=1)]
     return f"; did you mean {match[0]!r}? Available: {available}" if match else f"; available: {available}"
 
 

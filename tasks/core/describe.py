@@ -75,10 +75,10 @@ def _rules(task: Task) -> list[str]:
 def show(task: Task, batch: Batch, row: int) -> str:
     """Return a table of sequence `row` of a batch: one column per step, with the input and any scored answer."""
     mask = batch.mask[row].tolist()
-    inputs = [_cell(value, task.inputs, task.input_names) for value in batch.inputs[row]]
+    inputs = _cells(batch.inputs[row], task.inputs, task.input_names)
     answers = [
-        _cell(value, task.targets, task.target_names) if is_scored else NOT_SCORED
-        for value, is_scored in zip(batch.targets[row], mask, strict=True)
+        cell if is_scored else NOT_SCORED
+        for cell, is_scored in zip(_cells(batch.targets[row], task.targets, task.target_names), mask, strict=True)
     ]
     columns = [(str(step), *column) for step, *column in zip(range(1, len(mask) + 1), inputs, answers, strict=True)]
     lines: list[list[str]] = []
@@ -99,7 +99,12 @@ def _strategy(strategy: Strategy) -> str:
     return f"Partial strategy “{strategy.name}” ({values}): {strategy.description}"
 
 
-def _cell(value: Tensor, kind: Tokens | Reals, names: tuple[str, ...]) -> str:
+def _cells(values: Tensor, kind: Tokens | Reals, names: tuple[str, ...]) -> list[str]:
+    """Return one text per step. A channel of whole numbers has no decimals, such as the marks of `adding`."""
     if isinstance(kind, Tokens):
-        return names[int(value)]
-    return "/".join(f"{number:.2f}".removesuffix(".00") for number in value.tolist())
+        return [names[int(value)] for value in values]
+    decimals = [0 if bool((channel == channel.round()).all()) else 2 for channel in values.unbind(-1)]
+    return [
+        "/".join(f"{number:.{places}f}" for number, places in zip(value.tolist(), decimals, strict=True))
+        for value in values
+    ]

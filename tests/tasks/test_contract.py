@@ -89,3 +89,12 @@ def test_nearly_all_last_steps_of_the_default_text_are_solved() -> None:
 def test_a_description_begins_with_the_rule(name: str, rule: str) -> None:
     task = tasks.build(name)
     assert tasks.describe(task, task.min_length).startswith(f"{name}: {rule}; scored at")
+
+
+def test_numbers_of_a_channel_have_equal_decimals() -> None:
+    task = tasks.build("first_last")
+    batch = task.sample(tasks.generator(0, "test"), batch=1, length=4)
+    batch.inputs[0, :, 0] = torch.tensor([0.5, 2.0, -1.0, 0.25])
+    assert tasks.show(task, batch, 0).splitlines()[1].split() == ["input", "0.50", "2.00", "-1.00", "0.25"]
+    batch.inputs[0, :, 0] = torch.tensor([0.0, 2.0, -1.0, 1.0])
+    assert tasks.show(task, batch, 0).splitlines()[1].split() == ["input", "0", "2", "-1", "1"]

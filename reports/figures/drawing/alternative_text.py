@@ -30,15 +30,18 @@ def extreme(
     """Say which architecture has the extreme value: `highest for gru (0.950)`.
 
     With several panels, the text names the architecture that is extreme most often: `highest for gru in 4 of 6 panels`.
+    With a single architecture there is nothing to compare, so the text gives its value or its range: `0.950 for gru`.
     At least one panel must not be empty.
 
     Args:
         panels: The values by architecture, per panel; empty panels are ignored.
         superlative: The word for the extreme value.
         choose: The function that picks the extreme value, `max` or `min`.
-        write: The function that formats the value. The text contains the value only with a single panel.
+        write: The function that formats the value. If several panels compare architectures, the text has no value.
     """
     filled = [panel for panel in panels if panel]
+    if len(archs := {arch for panel in filled for arch in panel}) == 1:
+        return f"{_range_of([panel[arch] for panel in filled for arch in panel], write)} for {archs.pop()}"
     extremes = [choose(panel.values()) for panel in filled]
     if len(filled) == 1:
         winners = [arch for arch, value in filled[0].items() if value == extremes[0]]
@@ -52,6 +55,11 @@ def extreme(
         return f"{superlative} for {name_all(winners)} in every panel"
     each = " each" if len(winners) > 1 else ""
     return f"{superlative} for {name_all(winners)} in {most} of {len(filled)} panels{each}"
+
+
+def _range_of(values: Sequence[float], write: Callable[[float], str]) -> str:
+    low, high = write(min(values)), write(max(values))
+    return low if low == high else f"between {low} and {high}"
 
 
 def cheapest(panels: Sequence[Mapping[str, float]]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from reports.analysis.groups import Group, archs_of
 from reports.figures.drawing.bands import Band, banded_figure
 from reports.figures.drawing.canvas import PlotStyle, empty_figure, legend
+from reports.figures.drawing.scale import current_scale
 from reports.format import numbers
 from results import Interval
 
@@ -30,7 +31,6 @@ MAX_SIZES = 6
 """The largest number of ticks on an axis of sizes."""
 MAX_DECADES = 8
 """The largest number of ticks on a logarithmic axis with powers of ten."""
-SCORE_LABEL = "score (share correct)"
 SCORE_TICKS = {0: "0", 0.25: ".25", 0.5: ".5", 0.75: ".75", 1: "1"}
 TICKS_IN_A_DECADE = {"x": (1, 3), "y": (1, 2, 5)}
 """The multiples of each power of ten that get a tick. A vertical axis has room for more ticks."""
@@ -105,6 +105,11 @@ def _add_panels(figure: FigureBase, groups: Sequence[Group]) -> Panels:
             else:
                 axes.set_axis_off()
     return panels
+
+
+def score_label(name: str = "score") -> str:
+    """Return the label of an axis of scores. A slide has lower panels, and room for the name alone."""
+    return name if current_scale() == "slide" else f"{name} (share correct)"
 
 
 def score_axis(axes: Axes) -> None:

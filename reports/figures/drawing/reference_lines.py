@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group
 from reports.figures.drawing.canvas import INK, PALE
 from reports.figures.drawing.paper import LEGEND_PREFIX, is_in_column
+from reports.figures.drawing.scale import Scale, current_scale
 from reports.format.numbers import short_score
 from results import ReferenceScores
 
@@ -25,8 +26,9 @@ STRATEGY = "partial strategy"
 """The name of all partial strategies in a legend, which shows no heights to tell them apart."""
 STRATEGY_DISTANCE = 0.03
 """A partial strategy has a line only if its score is at least this far from those of all other lines of the panel."""
-LABEL_GAP = 0.15
-"""The smallest distance between the labels of two lines, in units of the score. Labels of two lines of text need it."""
+LABEL_GAP: dict[Scale, float] = {"page": 0.15, "slide": 0.25}
+"""The smallest distance between the labels of two lines, in units of the score. Labels of two lines of text need it.
+The panels of a slide are lower."""
 STRATEGIES_EXPLAINED = (
     " A pale dotted line is a partial strategy, which uses some of the past but not all that the task asks for."
 )
@@ -81,7 +83,7 @@ def _name_lines(axes: Axes, lines: Sequence[tuple[Line2D, float, str, str]]) -> 
         return
     previous = -float("inf")
     for _, height, name, value in sorted(lines, key=lambda each: (each[1], each[2])):
-        previous = max(height, previous + LABEL_GAP)
+        previous = max(height, previous + LABEL_GAP[current_scale()])
         axes.annotate(
             f"{chr(10).join(name.rsplit(' ', 1))} {value}",
             xy=(1, previous),

@@ -97,6 +97,7 @@ def test_a_time_limit_ends_the_pairs(measured: Carousel, versions: Versions) -> 
     assert versions.timed == []
     assert done.code == FAILED
     assert "missing" in done.out
+    assert "the time limit of 0.001s is reached: some cases were not timed at all" in done.out
 
 
 def test_a_case_that_fails_in_one_version_is_reported_and_not_timed(measured: Carousel, versions: Versions) -> None:
@@ -188,12 +189,13 @@ def test_a_wrong_option_is_refused(measured: Carousel, options: tuple[str, ...],
 def test_an_option_without_a_base_is_refused(carousel: Carousel, options: tuple[str, ...]) -> None:
     done = carousel("run", "tiny.toml", *options)
     assert done.code == USAGE
-    assert f"{options[0]} says how to measure in turns with a base: add --against BASE" in done.err
+    assert f"{options[0]} is for a comparison with a base: add --against BASE" in done.err
 
 
 def test_noisy_timings_are_inconclusive_and_ask_for_more_pairs(measured: Carousel, versions: Versions) -> None:
     versions.noise = lambda case: 0.05
     done = measured("--pairs", "8")
     assert done.code == OK
-    assert "more --pairs" in done.out
+    assert "more pairs" in done.out and "--time-limit" not in done.out
+    assert done.out.count("base 2") == 1, "the runs are named once"
     assert measured("--pairs", "8", "--strict").code == REGRESSED

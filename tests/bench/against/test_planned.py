@@ -76,6 +76,15 @@ def test_a_renaming_of_names_that_neither_version_has_is_refused(measured: Carou
     assert not Path("store").exists() and not versions.timed
 
 
+def test_a_renaming_that_joins_two_cases_of_a_version_is_refused_before_measuring(
+    measured: Carousel, versions: Versions, tmp_path: Path
+) -> None:
+    done = measured("-a", "lstm", "-a", "gru", "--rename", "gru=lstm")
+    assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+    assert "has both" in done.err and "which would become one; leave out this renaming" in done.err
+    assert not Path("store").exists() and not versions.timed
+
+
 def test_a_circle_is_refused(measured: Carousel, versions: Versions) -> None:
     done = measured("--rename", "lstm=gru", "--rename", "gru=lstm")
     assert (done.code, len(done.err.splitlines())) == (USAGE, 1)

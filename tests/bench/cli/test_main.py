@@ -365,3 +365,15 @@ def test_show_task_reports_a_mistake_in_one_line(carousel: Carousel, words: list
     ended = carousel("show-task", *words)
     assert ended.code == 2
     assert ended.err.startswith("carousel: ") and message in ended.err and ended.err.count("\n") == 1
+
+
+def test_wrong_command_line_names_the_help_of_its_command(carousel: Carousel) -> None:
+    poster, unknown, nothing = carousel("gates", "--scale", "poster"), carousel("run", "--nope"), carousel("frobnicate")
+    assert (
+        "Invalid value for '--scale': 'poster' is not one of 'page', 'slide'; see carousel gates --help" in poster.err
+    )
+    assert "see carousel run --help" in unknown.err and "see carousel --help" in nothing.err
+
+
+def test_hidden_option_is_never_suggested(carousel: Carousel) -> None:
+    assert "--lanes" not in carousel("run", "--lane", "2").err

@@ -48,6 +48,15 @@ def test_unchanged_pair_passes(carousel: Carousel, base: str) -> None:
     assert ended.out.startswith("passed: 0 regressed, 0 improved, 0 inconclusive")
 
 
+def test_command_for_omitted_rows_prints_them(carousel: Carousel, base: str) -> None:
+    stored(run_of(CASES, 2, noise=0.02))
+    command = re.search(r"`carousel (.+)`", " ".join(carousel("check", base).out.split()))
+    assert command is not None
+    ended = carousel(*command[1].split())
+    assert ended.code == 0
+    assert len(list(csv.DictReader(io.StringIO(ended.out)))) > 1
+
+
 def test_regression_exits_with_1_and_comes_first_in_every_output(carousel: Carousel, base: str) -> None:
     new = stored(run_of(CASES, 2, noise=0.02, slower=slow_lstm))
     ended = carousel("check", base, new, "--junit", "junit.xml", "--summary", "summary.md")

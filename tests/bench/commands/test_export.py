@@ -178,6 +178,8 @@ def test_figures_are_chosen_by_name_format_and_width(carousel: Carousel) -> None
         (["--figures", "f", "--width", "1in"], "from 2.5 to 20 inches, not '1in'"),
         (["--width", "3in"], "--width is for figure files: give their folder with --figures DIR"),
         (["--only", "x"], "--only is for figure files"),
+        (["--scale", "slide"], "--scale is for figure files"),
+        (["--figures", "f", "--scale", "slide", "--width", "3in"], "--width and --scale slide exclude each other"),
         (["--format", "pdf"], "--format is for figure files"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.commands.run_warnings import option_warnings
 from bench.errors import NothingSelected
 from bench.plans.selection import select
 
@@ -60,3 +61,20 @@ def test_empty_selection_has_its_own_exit_code(patterns: list[str]) -> None:
         select("architecture", PLANNED, patterns, lambda: REGISTERED)
     assert str(caught.value) == f"no architecture matches {' '.join(patterns)}; available: gru, lstm, rnn, transformer"
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["lstm", "lstm:*", "gru", "gru:reset=before", "!lstm:forget_bias=2", "lstm:forget_bias=2,init=orthogonal"],
+)
+def test_spec_that_keeps_the_options_of_the_plan_is_not_warned_about(pattern: str) -> None:
+    assert option_warnings(["lstm:forget_bias=1,init=orthogonal", "gru"], [pattern]) == []
+
+
+@pytest.mark.parametrize("pattern", ["lstm:forget_bias=0", "+lstm:forget_bias=0"])
+def test_spec_that_loses_options_of_the_plan_is_named_with_its_remedy(pattern: str) -> None:
+    assert option_warnings(["lstm:forget_bias=1,init=orthogonal"], ["lstm", pattern]) == [
+        "lstm:forget_bias=0 is used as written, without init=orthogonal of the plan's lstm; to keep that, write "
+        "lstm:forget_bias=0,init=orthogonal"
+    ]
+    assert option_warnings(["lstm:init=orthogonal", "lstm:init=torch"], [pattern]) == []

@@ -24,6 +24,18 @@ def test_extreme_names_the_winners(panels: list[dict[str, float]], text: str) ->
     assert extreme(panels) == text
 
 
+@pytest.mark.parametrize(
+    ("panels", "text"),
+    [
+        ([{"gru": 0.9}], "0.900 for gru"),
+        ([{"gru": 0.9}, {}, {"gru": 0.9}], "0.900 for gru"),
+        ([{"gru": 0.9}, {"gru": 0.4}], "between 0.400 and 0.900 for gru"),
+    ],
+)
+def test_single_architecture_is_compared_with_no_other(panels: list[dict[str, float]], text: str) -> None:
+    assert extreme(panels) == text
+
+
 def test_extreme_can_be_the_lowest_value_in_another_format() -> None:
     assert extreme([A], "lowest", choose=min, write=lambda value: f"{value:.0%}") == "lowest for rnn (50%)"
 

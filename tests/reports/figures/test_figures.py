@@ -242,3 +242,9 @@ def test_partial_strategies_have_lines_with_names_unless_another_line_is_near(
         assert "sign 0.625" in labels and not any("shown" in label for label in labels)
         assert "A pale dotted line is a partial strategy" in figure.how_to_read
         assert "pale dotted line" not in draw(name, run, records).how_to_read
+
+
+def test_caption_explains_points_beside_their_length_if_there_are_several(run: RunFile, records: list[Record]) -> None:
+    single = [record for record in records if record.case.arch == records[0].case.arch]
+    assert "side by side" in draw("accuracy-against-length", run, records).how_to_read
+    assert "side by side" not in draw("accuracy-against-length", run, single).how_to_read

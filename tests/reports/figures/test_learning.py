@@ -114,7 +114,7 @@ def test_loss_of_training_batches_stands_in_for_the_fit(panels: list[Axes]) -> N
     assert np.asarray(losses.lines[0].get_ydata()) == pytest.approx([0.95, 0.95])
     assert HELD_OUT in {line.get_color() for line in scores.lines}
     assert FITTED not in {line.get_color() for line in scores.lines}
-    assert "the best held-out score is highest for rnn (0.85)." in figure.alternative
+    assert "the best held-out score is 0.85 for rnn." in figure.alternative
     assert "training batches" in figure.alternative and "on the training set" not in figure.description
 
 

@@ -198,6 +198,14 @@ def test_unknown_name_lists_the_known_ones_and_writes_nothing(tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
+def test_pattern_chooses_every_figure_that_it_matches(tmp_path: Path) -> None:
+    run, records, _ = many()
+    written = reports.write_figures(run, records, tmp_path, None, FigureOptions(only=("*-cost", "streaming-*")))
+    names = [path.stem for path in written]
+    assert "streaming-cost" in names and len(names) > 1
+    assert names.count("streaming-cost") == 1 and all("cost" in name for name in names)
+
+
 def test_figures_with_a_heading_keep_it_except_in_a_column(tmp_path: Path) -> None:
     run, records, _ = inside()
     few = [record for record in records if record.case.arch == "rnn"]

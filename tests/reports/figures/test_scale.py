@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -84,3 +85,27 @@ def test_views_have_files_of_their_own(record: Record) -> None:
     usual, second = (drawn(record, "page", view) for view in (None, reports.GatesView(layer=2)))
     assert "gates" in usual and "gates-layer-2" in second and "gates" not in second
     assert second["gates-layer-2"].title.startswith("Inside layer 2 of")
+
+
+def test_slide_of_hold_gates_names_its_rows_without_overlap(record: Record) -> None:
+    """The label of a row of panels is no longer than its panels are high."""
+    assert "share of activations" not in words(rendered(drawn(record, "slide")["retention"], "svg"))
+    assert "share of activations" in words(rendered(drawn(record, "page")["retention"], "svg"))
+
+
+def test_steps_are_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inner, "LENGTH", 4)
+    figures = drawn(inner.record(inner.cases()[0]), "page")
+    for name in ("memory-trace", "gradient-trace"):
+        shown = texts(figures[name].svg.encode())
+        assert "2" in shown and not {"1.5", "2.5", "3.5"} & set(shown), name
+
+
+def test_figures_of_a_run_can_be_drawn_for_slides(record: Record, tmp_path: Path) -> None:
+    run, records = inner.run(), [inner.record(case) for case in inner.cases()]
+    options = reports.FigureOptions(form="png", scale="slide")
+    written = reports.write_figures(run, records, tmp_path, None, options)
+    assert len(written) > 3
+    for path in written:
+        height, width = image.imread(path).shape[:2]
+        assert width / height == pytest.approx(SIXTEEN_TO_NINE, rel=FORMAT), path.name

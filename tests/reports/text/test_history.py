@@ -171,3 +171,13 @@ def test_dates_have_the_time_in_utc(created: str, shown: str) -> None:
     measured = series(0.5)
     (row,) = run_rows(dataclasses.replace(measured, points=(dataclasses.replace(measured.points[0], created=created),)))
     assert row.date == shown
+
+
+def test_run_of_edited_code_is_told_apart_from_its_commit() -> None:
+    whole = series(0.9, 0.9)
+    points = [
+        dataclasses.replace(point, commit="0123456789abcdef", is_modified=index == 1)
+        for index, point in enumerate(whole.points)
+    ]
+    rows = run_rows(dataclasses.replace(whole, points=tuple(points)))
+    assert [row.commit for row in rows] == ["0123456789", "0123456789 + edits"]

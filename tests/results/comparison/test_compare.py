@@ -270,8 +270,8 @@ class TestPairing:
             for record in records
         ]
         assert {missing.reason for missing in compare(base, (file, without)).missing} == {
-            "step_seconds at position 16 was not measured",
-            "step_seconds at position 128 was not measured",
+            "step at position 16 was not measured",
+            "step at position 128 was not measured",
         }
         unasked = compare(base, (file.model_copy(update={"probes": ("accuracy", "latency")}), without))
         assert (unasked.missing, unasked.not_requested) == ((), ("streaming",))
@@ -287,7 +287,7 @@ class TestPairing:
         comparison = compare(only(0, 1), only(1, 2))
         assert comparison.rows == ()
         assert {missing.case.seed for missing in comparison.missing} == {0}
-        assert "accuracy at length 32 was not measured" in {missing.reason for missing in comparison.missing}
+        assert "score at length 32 was not measured" in {missing.reason for missing in comparison.missing}
         assert "accuracy" in comparison.added_metrics
 
     def test_a_probe_that_failed_for_one_seed_is_missing_with_its_reason(self) -> None:
@@ -316,7 +316,7 @@ class TestPairing:
         kept = tuple(m for m in records[0].measurements if (m.metric, m.at) != ("accuracy", {"length": 128}))
         records[0] = records[0].model_copy(update={"measurements": kept})
         assert [missing.reason for missing in compare(base, (file, records)).missing] == [
-            "accuracy at length 128 was not measured"
+            "score at length 128 was not measured"
         ]
 
     def test_a_larger_state_is_a_regression(self) -> None:

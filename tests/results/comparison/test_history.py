@@ -13,7 +13,7 @@ import reports
 from reports.figures import history_figure
 from reports.html import history_page
 from results import Case, Measurement, Record, RunFile, change_points, history, interval_of_scores
-from results.comparison import locations
+from results.comparison import RenameError, locations
 from results.statistics.change_points import FALSE_ALARMS, strongest_split
 from tests.results.examples import case, record, run_file
 from tests.results.planted import case_of
@@ -287,3 +287,14 @@ def test_a_change_of_20_per_cent_is_detected_in_twelve_runs() -> None:
     slower = np.repeat([1.0, 1.2], 6)
     detected = sum(bool(change_points(slower * generator.normal(1, 0.05, 12))) for _ in range(200))
     assert detected >= 180
+
+
+def test_names_of_a_plan_that_join_two_cases_are_refused_with_the_run_that_gives_them() -> None:
+    both, newer = planted_run([case_of("lstm"), case_of("rnn")], 1), planted_run([case_of("rnn")], 2)
+    planned = newer[0].model_copy(update={"renamed": {"lstm": "rnn"}}), newer[1]
+    with pytest.raises(RenameError) as refused:
+        history([both, planned])
+    assert "which would become one by the names in the plan of the run" in str(refused.value)
+    assert f"{newer[0].id}; move one of the two runs out of the store" in str(refused.value)
+    with pytest.raises(RenameError, match="leave out this renaming"):
+        history([both, newer], renamed={"lstm": "rnn"})

@@ -67,3 +67,20 @@ def test_a_case_without_scores_or_reference_scores_is_left_out() -> None:
     untested = {seed: record.model_copy(update={"measurements": ()}) for seed, record in case.base.items()}
     for records in (bare, untested):
         assert list(scores_at_floor([Pair(case=case.case, base=records, new=records)])) == []
+
+
+def test_model_that_lost_its_compiled_step_is_named_as_the_reason() -> None:
+    base, (file, records) = run_of(grid(tasks=1, seeds=1), 1), run_of(grid(tasks=1, seeds=1), 2)
+
+    def interpreted(record: Record) -> Record:
+        called = [
+            each.model_copy(update={"metric": "call_step_seconds"}) if each.metric == "step_seconds" else each
+            for each in record.measurements
+        ]
+        return record.model_copy(update={"measurements": tuple(called)})
+
+    missing = compare(base, (file, [interpreted(record) for record in records])).missing
+    assert {each.reason for each in missing} == {
+        "step at position 16 was not measured, since the model has no compiled step",
+        "step at position 128 was not measured, since the model has no compiled step",
+    }

@@ -129,3 +129,8 @@ def test_a_suggestion_lists_the_known_names() -> None:
 def test_specs_need_no_torch() -> None:
     code = "import sys, results.specs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=HOME, check=False).returncode == 0
+
+
+def test_suggestion_does_not_depend_on_capital_letters() -> None:
+    assert suggestion("LSTM", ["gru", "lstm"]) == "; did you mean 'lstm'? Available: gru, lstm"
+    assert suggestion("adam", ["Adam", "SGD"]) == "; did you mean 'Adam'? Available: Adam, SGD"
