@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count as count_from
 
+GROUPED_DIGITS = r"(?<=\d,)\d{3}(?!\d)"
+"""A pattern for the digits after a comma inside a number such as 8,192."""
 MISSING = "—"
 """The text for a value that was not measured."""
 ROUNDING = 1e-9
@@ -173,7 +175,7 @@ def folded(text: str, limit: int) -> list[str]:
 
 def _parts(text: str, ends: str) -> list[str]:
     """Divide a text after each run of the characters in `ends`, but not inside a number such as 8,192."""
-    return [part for part in re.split(rf"(?<=[{ends}])(?![{ends}])(?!(?<=\d,)\d{{3}}(?!\d))", text) if part]
+    return [part for part in re.split(rf"(?<=[{ends}])(?![{ends}])(?!{GROUPED_DIGITS})", text) if part]
 
 
 def microseconds(seconds: float | None) -> str:
