@@ -23,6 +23,8 @@ INDENT = 4
 """Number of spaces before the text of a section."""
 UNKNOWN = "unknown"
 """A cost that the architecture does not state."""
+NO_EQUATIONS = "none: write them below the first line of the docstring at the top of the file"
+"""What stands under the heading of an architecture whose file states no equations."""
 GROUPS = {"layer": "options", "block": "options of the block around each layer", "model": "options of the model"}
 """The heading of each group of options."""
 
@@ -74,7 +76,7 @@ def _print(description: Description, console: Console) -> None:
     if family is not None:
         _section("family", [f"{family.title}. {family.form}"], console)
     _heading("equations", console)
-    print_lines(_indented(description.text.splitlines()), console)
+    print_lines(_indented(description.text.splitlines() or [NO_EQUATIONS]), console)
     for group, heading in GROUPS.items():
         _print_options(description, group, heading, console)
     _print_state(description, console)

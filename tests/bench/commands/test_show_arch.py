@@ -86,6 +86,14 @@ def test_chosen_options_and_sizes_are_shown(carousel: Carousel) -> None:
     assert "1.h_BH" in out
 
 
+def test_plugin_without_equations_is_told_where_to_write_them(carousel: Carousel, tmp_path: Path) -> None:
+    _, _, code = PLUGIN.split('"""', 2)
+    (tmp_path / "leaky.py").write_text(f'"""leaky: forgets."""{code}', encoding="utf-8")
+    ended = carousel("show-arch", "leaky", "--plugin", "leaky.py")
+    assert (ended.code, ended.err) == (0, "")
+    assert "equations\n    none: write them below the first line of the docstring" in ended.out
+
+
 def test_plugin_is_explained(carousel: Carousel, tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text(PLUGIN, encoding="utf-8")
     ended = carousel("show-arch", "leaky:rate=0.9", "--plugin", "leaky.py")
