@@ -21,7 +21,13 @@ from bench.commands.output import new_console, print_json, print_lines, run_docu
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
 from bench.commands.run_against import AgainstOptions, check_in_turns
-from bench.commands.run_warnings import budget_warnings, deadline_warnings, plugin_warnings, rate_warnings
+from bench.commands.run_warnings import (
+    budget_warnings,
+    deadline_warnings,
+    plugin_warnings,
+    rate_warnings,
+    spoilt_plugins,
+)
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
@@ -288,7 +294,7 @@ def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     finally:  # also if standard output cannot be written
         page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
     if not as_json:
-        print_lines([f"report: {page}"], console)
+        print_lines([*spoilt_plugins(outcome.file, outcome.records), f"report: {page}"], console)
 
 
 def _check(options: RunOptions) -> None:
