@@ -44,6 +44,7 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
     with only_documents_on_standard_output(as_json):
         import arch
         from bench.plugins.loader import load
+        from bench.plugins.source_files import forgotten_files
 
         load(plugin_files)
         for option, number in {"--width": width, "--depth": depth}.items():
@@ -52,7 +53,7 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
         try:
             description = arch.describe(arch.get(spec), width=width, depth=depth)
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(f"{error}{forgotten_files([spec])}") from None
     if as_json:
         print_json(document(description))
     else:

@@ -15,6 +15,7 @@ from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import FAILED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plugins.loader import Loaded, load
+from bench.plugins.source_files import forgotten_files
 from bench.runner.trial import BATCH, Trial, trials_of_arch, trials_of_task
 from bench.validation.checker import CheckResult, Verdict, validate_arch, validate_task
 from reports.format import listed
@@ -66,7 +67,7 @@ def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator
         checks = [(check, trials) for package, check, trials in kinds if name in package.names()]
         if not checks:
             known = ", ".join([*arch.names(), *tasks.names()])
-            raise UsageError(f"no architecture or task {name!r}; choose from {known}")
+            raise UsageError(f"no architecture or task {name!r}; choose from {known}{forgotten_files([spec])}")
         pending += [(spec, *each) for each in checks]
     for spec, check, trials in pending:
         try:
