@@ -100,7 +100,9 @@ def test_plugin_is_explained(carousel: Carousel, tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert "h' = λ h + (1 - λ) W x" in ended.out
     assert "rate = float  (default: 0.5; here 0.9)" in ended.out
-    assert "training: the equations run, because Leaky has no kernel for these options" in " ".join(ended.out.split())
+    assert "training: the equations run, because Leaky is a plugin, and plugins train by their equations" in " ".join(
+        ended.out.split()
+    )
     assert "2 × 64" in ended.out
     assert "unknown" in ended.out  # its costs
     assert "in theory" not in ended.out
