@@ -173,7 +173,7 @@ def describe_task(spec: str, length: int | None, seed: int) -> str:
         task = tasks.build(spec)
         return tasks.describe(task, _example_length(task) if length is None else length, seed)
     except ValueError as error:
-        raise UsageError(f"{error}{forgotten_files([spec])}") from None
+        raise UsageError(f"{error}{forgotten_files([spec], error)}") from None
 
 
 def _rows(kind: Kind, store: Path, plugin_files: Sequence[Path]) -> list[Row]:

@@ -53,7 +53,7 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
         try:
             description = arch.describe(arch.get(spec), width=width, depth=depth)
         except ValueError as error:
-            raise UsageError(f"{error}{forgotten_files([spec])}") from None
+            raise UsageError(f"{error}{forgotten_files([spec], error)}") from None
     if as_json:
         print_json(document(description))
     else:

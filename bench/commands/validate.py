@@ -19,7 +19,7 @@ from bench.plugins.source_files import forgotten_files
 from bench.runner.trial import BATCH, Trial, trials_of_arch, trials_of_task
 from bench.validation.checker import CheckResult, Verdict, validate_arch, validate_task
 from reports.format import listed
-from results.specs import Spec
+from results.specs import Spec, UnknownName
 
 
 def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool) -> int:
@@ -67,7 +67,8 @@ def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator
         checks = [(check, trials) for package, check, trials in kinds if name in package.names()]
         if not checks:
             known = ", ".join([*arch.names(), *tasks.names()])
-            raise UsageError(f"no architecture or task {name!r}; choose from {known}{forgotten_files([spec])}")
+            error = UnknownName(f"no architecture or task {name!r}; choose from {known}")
+            raise UsageError(f"{error}{forgotten_files([spec], error)}")
         pending += [(spec, *each) for each in checks]
     for spec, check, trials in pending:
         try:

@@ -81,7 +81,7 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     for each in archs:
                         check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
-        raise UsageError(f"{error}{forgotten_files([*plan.archs, *plan.tasks])}") from None
+        raise UsageError(f"{error}{forgotten_files([*plan.archs, *plan.tasks], error)}") from None
     except Exception as error:
         blame = blame_plugin(error)
         if blame is None:

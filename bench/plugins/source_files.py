@@ -18,15 +18,20 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from bench.errors import UsageError
-from results.specs import Spec
+from results.specs import Spec, UnknownName
 
 ENTRY = "__init__.py"
 """The file of a folder that defines the layer or task."""
 OWN_PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 
 
-def forgotten_files(specs: Iterable[str]) -> str:
-    """Return advice on specs that nothing registered names but a file of the current folder does; empty if none."""
+def forgotten_files(specs: Iterable[str], error: ValueError) -> str:
+    """Return advice on specs that nothing registered names but a file of the current folder does; empty if none.
+
+    It is also empty if `error` is not about an unknown name, but about a plugin that is disabled, for example.
+    """
+    if not isinstance(error, UnknownName):
+        return ""
     import arch
     import tasks
 
