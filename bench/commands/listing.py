@@ -167,12 +167,13 @@ def describe_task(spec: str, length: int | None, seed: int) -> str:
     `length` is in steps. If `length` is None, a short length is chosen. `seed` selects the sequence.
     """
     import tasks
+    from bench.plugins.source_files import forgotten_files
 
     try:
         task = tasks.build(spec)
         return tasks.describe(task, _example_length(task) if length is None else length, seed)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{error}{forgotten_files([spec], error)}") from None
 
 
 def _rows(kind: Kind, store: Path, plugin_files: Sequence[Path]) -> list[Row]:

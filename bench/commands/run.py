@@ -27,6 +27,7 @@ from bench.commands.run_warnings import (
     option_warnings,
     plugin_warnings,
     rate_warnings,
+    spoilt_plugins,
 )
 from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
@@ -297,7 +298,7 @@ def finish_run(outcome: Outcome, console: Console, *, as_json: bool) -> None:
     finally:  # also if standard output cannot be written
         page = write_page(outcome.run, StoredRun(file=outcome.file, records=outcome.records), outcome.run.folder / PAGE)
     if not as_json:
-        print_lines([f"report: {page}"], console)
+        print_lines([*spoilt_plugins(outcome.file, outcome.records), f"report: {page}"], console)
 
 
 def _check(options: RunOptions) -> None:

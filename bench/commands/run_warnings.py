@@ -1,4 +1,4 @@
-"""What `carousel run` says about a plan before it trains anything."""
+"""What `carousel run` says about a plan before it trains anything, and about plugins that failed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from bench.plans.override import RATE
 from bench.plans.plan import Plan
 from bench.plugins.loader import Loaded
 from bench.training.model import describe_on_meta
-from results import Case, Model
+from reports.format import listed
+from results import Case, Model, Record, RunFile, Status
 from results.specs import Spec
 
 LARGEST_SHARE_OF_ENDS = 0.5
 """Share of a model's parameters in embedding and readout above which a run warns."""
+SPOILT: tuple[Status, ...] = ("inconsistent", "diverged")
+"""What becomes of the cases of a layer with a fault that `carousel validate` finds."""
 SMALL_WIDTH = 64
 """Width of the models that are built to see whether a step can be compiled. Most numbers of heads divide it."""
 
@@ -147,6 +150,14 @@ def plugin_warnings(loaded: Loaded, plan: Plan) -> list[str]:
     return warnings + [
         f"{spec} is interpreted: its compiled cell is not used: {why}" for spec, why in obstacles.items()
     ]
+
+
+def spoilt_plugins(run: RunFile, records: Sequence[Record]) -> list[str]:
+    """Return advice on the plugins whose cases failed for a reason that `carousel validate` may find."""
+    names = sorted(
+        {Spec.parse_stored(record.case.arch).name for record in records if record.status in SPOILT} & set(run.plugins)
+    )
+    return [f"To find why cases of {listed(names)} failed, run carousel validate --plugin FILE."] if names else []
 
 
 def _cell_obstacle(spec: str) -> str | None:

@@ -23,6 +23,8 @@ INDENT = 4
 """Number of spaces before the text of a section."""
 UNKNOWN = "unknown"
 """A cost that the architecture does not state."""
+NO_EQUATIONS = "none: write them below the first line of the docstring at the top of the file"
+"""What stands under the heading of an architecture whose file states no equations."""
 GROUPS = {"layer": "options", "block": "options of the block around each layer", "model": "options of the model"}
 """The heading of each group of options."""
 
@@ -42,6 +44,7 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
     with only_documents_on_standard_output(as_json):
         import arch
         from bench.plugins.loader import load
+        from bench.plugins.source_files import forgotten_files
 
         load(plugin_files)
         for option, number in {"--width": width, "--depth": depth}.items():
@@ -50,7 +53,7 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
         try:
             description = arch.describe(arch.get(spec), width=width, depth=depth)
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(f"{error}{forgotten_files([spec], error)}") from None
     if as_json:
         print_json(document(description))
     else:
@@ -74,7 +77,7 @@ def _print(description: Description, console: Console) -> None:
     if family is not None:
         _section("family", [f"{family.title}. {family.form}"], console)
     _heading("equations", console)
-    print_lines(_indented(description.text.splitlines()), console)
+    print_lines(_indented(description.text.splitlines() or [NO_EQUATIONS]), console)
     for group, heading in GROUPS.items():
         _print_options(description, group, heading, console)
     _print_state(description, console)

@@ -16,6 +16,8 @@ from reports.format import plural
 from results import METRICS, STANDARD_OUTPUT, Flaw, Record, Store, clean, merge, verify
 
 Format = Literal["csv", "parquet", "pytest-benchmark"]
+SCORE = "accuracy"
+"""The metric that tables call the score."""
 MAX_PRINTED_SAMPLES = 1_000
 """The largest number of samples that are printed on a terminal unless the user asks for it with `-o -`."""
 FORMATS: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".json": "pytest-benchmark"}
@@ -90,8 +92,9 @@ def _with_metrics(records: Sequence[Record], patterns: Sequence[str], *, timings
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             what = "timed no metric" if timings_only else "measured no metric"
+            hint = f"; a score is the metric {SCORE}" if pattern == "score" and SCORE in known else ""
             raise NothingSelected(
-                f"--metric: the run {what} that matches {pattern!r}; choose from {', '.join(known) or 'none'}"
+                f"--metric: the run {what} that matches {pattern!r}{hint}; choose from {', '.join(known) or 'none'}"
             )
     chosen = {name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)}
     return [

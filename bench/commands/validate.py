@@ -15,9 +15,11 @@ from bench.commands.output import new_console, print_json, print_lines
 from bench.errors import FAILED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plugins.loader import Loaded, load
+from bench.plugins.source_files import forgotten_files
 from bench.runner.trial import BATCH, Trial, trials_of_arch, trials_of_task
 from bench.validation.checker import CheckResult, Verdict, validate_arch, validate_task
-from results.specs import Spec
+from reports.format import listed
+from results.specs import Spec, UnknownName
 
 
 def validate_names(specs: Sequence[str], files: Sequence[Path], *, as_json: bool) -> int:
@@ -65,7 +67,8 @@ def _verdicts(specs: Sequence[str], given: set[str], loaded: Loaded) -> Iterator
         checks = [(check, trials) for package, check, trials in kinds if name in package.names()]
         if not checks:
             known = ", ".join([*arch.names(), *tasks.names()])
-            raise UsageError(f"no architecture or task {name!r}; choose from {known}")
+            error = UnknownName(f"no architecture or task {name!r}; choose from {known}")
+            raise UsageError(f"{error}{forgotten_files([spec], error)}")
         pending += [(spec, *each) for each in checks]
     for spec, check, trials in pending:
         try:
@@ -86,8 +89,22 @@ def _try(trials: Sequence[Trial]) -> CheckResult:
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    count = len(verdict.results)
+    count = len(verdict.results) + len(verdict.not_run)
     name = verdict.name if verdict.plugin is None else f"{verdict.name} (plugin {verdict.plugin})"
     outcome = f"all {count} checks passed" if not verdict.failed else f"{len(verdict.failed)} of {count} checks failed"
-    state = "" if verdict.state is None else f"; {verdict.state}"
-    print_lines([f"{name}: {outcome}{state}", *(f"  {result}" for result in verdict.failed)], new_console())
+    if verdict.not_run:
+        outcome += f", so {len(verdict.not_run)} others did not run"
+    state = f"; {verdict.state}" if verdict.state is not None and not verdict.not_run else ""
+    print_lines([f"{name}: {outcome}{state}", *_failures(verdict.failed)], new_console())
+
+
+def _failures(failed: Sequence[CheckResult]) -> list[str]:
+    """Return a line for each failure. Checks that observed the same share a line, with the first example."""
+    alike: dict[str | None, list[CheckResult]] = {}
+    for result in failed:
+        alike.setdefault(result.failure, []).append(result)
+    lines = []
+    for first, *others in alike.values():
+        names = [f"`{result.check}`" for result in (first, *others)]
+        lines.append(f"  check{'s' * bool(others)} {listed(names)}: {first.found}")
+    return lines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.plans.plan import Plan
+from bench.plugins.source_files import forgotten_files
 from results import Case, LengthRange, range_text
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
                     for each in archs:
                         check_model(each, task, length=length, depth=plan.depth, budget=plan.budgets[0])
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{error}{forgotten_files([*plan.archs, *plan.tasks], error)}") from None
     except Exception as error:
         blame = blame_plugin(error)
         if blame is None:

@@ -12,6 +12,8 @@ from results.specs import reason_of, shown_value
 
 MAX_PATH = 200
 """Maximum length of a field's location in an error message."""
+UNTRAINED_ADVICE = 'to time models without training them, write protocol = "untrained" into a plan'
+"""What to do instead of training for no steps."""
 UNION_MEMBERS = ("bool", "int", "float", "str", "constrained-int", "constrained-str")
 """Last part of the location of an error in a field that accepts several types."""
 
@@ -39,7 +41,10 @@ def first_error(error: ValidationError, content: Mapping[str, Any] | None = None
     if kind == "value_error":
         return f"{claim}{field}{': ' if field else ''}{reasons[0]}"
     text = f"{claim}{field} {', or '.join(dict.fromkeys(reasons))}"
-    return text if kind == "missing" or "must not be empty" in reasons else f"{text}, not {shown_value(value)}"
+    if kind == "missing" or "must not be empty" in reasons:
+        return text
+    advice = f"; {UNTRAINED_ADVICE}" if field.rpartition(".")[2] == "steps" and value == 0 else ""
+    return f"{text}, not {shown_value(value)}{advice}"
 
 
 def _path(location: Sequence[str | int]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.errors import UsageError
+from bench.plans.invalid_field import UNTRAINED_ADVICE
 from results import Protocol
 
 OWN_OPTIONS = {"archs": "--arch", "arch": "--arch", "tasks": "--task", "task": "--task", "probes": "--measure"} | {
@@ -45,6 +46,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 def _hint(name: str) -> str:
     """Return what to give in place of a field that the protocol does not have."""
     field = name.replace("-", "_")
+    if field in ("protocol", "untrained"):
+        return UNTRAINED_ADVICE
     if field in OWN_OPTIONS:
         return f"use {OWN_OPTIONS[field]}"
     close = difflib.get_close_matches(field, [*Protocol.model_fields, *OWN_OPTIONS], n=1)

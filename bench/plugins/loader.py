@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.errors import UsageError
-from bench.plugins.sanity import PluginError, check_arch, check_task, refuse
+from bench.plugins.sanity import PluginError, check_arch, check_task, no_single_class, refuse
 from bench.plugins.source_files import digest, execute, forget, label, package_sources, read_sources
 
 ENTRY_POINT_GROUPS = ("carousel.archs", "carousel.tasks")
@@ -173,8 +173,7 @@ def _install(plugin: Plugin) -> None:
     layers, task_classes = arch.defined_in(module), tasks.defined_in(module)
     if len(layers) + len(task_classes) != 1:
         forget(f"{PACKAGE}.{plugin.name}")
-        counts = f"{len(layers)} Layer and {len(task_classes)} Task classes"
-        raise PluginError(f"it must define exactly one Layer or one Task, but defines {counts}")
+        raise no_single_class(module, len(layers), len(task_classes))
     try:
         if layers:
             arch.add(plugin.name, layers[0])

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench.errors import name_and_message
 from bench.plugins.source_files import label
+from reports.format import listed
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import arch
     import tasks
 
@@ -85,8 +88,22 @@ def check_task(task_class: type[tasks.Task]) -> None:
 
 
 def _refuse_if_abstract(candidate: type) -> None:
-    if missing := getattr(candidate, "__abstractmethods__", ()):
-        raise PluginError(f"{candidate.__name__} does not define {', '.join(sorted(missing))}")
+    if missing := sorted(getattr(candidate, "__abstractmethods__", ())):
+        advice = ", or derive it from arch.RecurrentLayer and define project and update" * ("step" in missing)
+        raise PluginError(f"{candidate.__name__} does not define {listed(missing)}: define what is missing{advice}")
+
+
+def no_single_class(module: ModuleType, layers: int, task_classes: int) -> PluginError:
+    """Return the error of a plugin that defines no layer or task, or more than one."""
+    from torch import nn
+
+    message = "it must define exactly one Layer or one Task, but defines "
+    if layers + task_classes:
+        return PluginError(f"{message}{layers} Layer and {task_classes} Task classes: keep one class per file")
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    others = [f"class {each.__name__}(arch.RecurrentLayer)" for each in own if issubclass(each, nn.Module)]
+    advice = f": write {listed(others)}, or derive from arch.Layer" if others else ""
+    return PluginError(f"{message}none{advice}")
 
 
 def describe_error(error: BaseException, file: str) -> str:

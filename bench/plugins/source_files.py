@@ -13,15 +13,37 @@ import importlib.machinery
 import importlib.util
 import linecache
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from bench.errors import UsageError
+from results.specs import Spec, UnknownName
 
 ENTRY = "__init__.py"
 """The file of a folder that defines the layer or task."""
 OWN_PACKAGES = ("arch", "tasks", "bench", "results", "reports")
+
+
+def forgotten_files(specs: Iterable[str], error: ValueError) -> str:
+    """Return advice on specs that nothing registered names but a file of the current folder does; empty if none.
+
+    It is also empty if `error` is not about an unknown name, but about a plugin that is disabled, for example.
+    """
+    if not isinstance(error, UnknownName):
+        return ""
+    import arch
+    import tasks
+
+    unknown = dict.fromkeys(Spec.parse_stored(spec).name for spec in specs)
+    files = [
+        file
+        for name in unknown
+        if name.isidentifier() and name not in arch.names() and name not in tasks.names()
+        for file in (f"{name}.py", name)
+        if (Path(file) / "__init__.py" if file == name else Path(file)).is_file()
+    ]
+    return f"; to use the plugin in this folder, add --plugin {' --plugin '.join(files)}" if files else ""
 
 
 def read_sources(path: Path) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ from bench.validation.examples import (
     tolerance,
 )
 from bench.validation.float32_checks import compiled_cell, float32_matches_float64, long_sequences
-from bench.validation.state_checks import state_format
+from bench.validation.state_checks import outputs_and_state, state_format
 
 CONTINUATION_STEPS = 4
 """Largest number of steps that `step_equals_scan` and `gates_read_only` feed after a sequence. The outputs of these
@@ -55,10 +55,12 @@ def shapes(example: ArchExample) -> None:
     if example.level == "layer" and width != example.width:
         raise CheckFailed(f"the layer's `width` is {width}, but it was built with width {example.width}")
     sequence_shape = (example.batch, example.steps, width)
+    stepped, _ = outputs_and_state("step", tested.module.step(x[:, 0], tested.module.init_state(example.batch)))
+    scanned, _ = outputs_and_state("scan", tested.module.scan(x, tested.module.init_state(example.batch)))
     results = {
+        "step": (stepped, (example.batch, width)),
+        "scan": (scanned, sequence_shape),
         "forward": (tested.module(x), sequence_shape),
-        "scan": (tested.module.scan(x, tested.module.init_state(example.batch))[0], sequence_shape),
-        "step": (tested.module.step(x[:, 0], tested.module.init_state(example.batch))[0], (example.batch, width)),
     }
     for method, (outputs, expected) in results.items():
         if tuple(outputs.shape) != expected:
@@ -244,9 +246,9 @@ def gradients_across_chunks(example: ArchExample) -> None:
     tested = example.build()
     x, variables = _variables(tested, example.batch, example.steps)
     names = ["the inputs", *(name for name, _ in tested.module.named_parameters())][-len(variables) :]
-    expected_gradients = torch.autograd.grad(_loss(repeat_step(tested.module, x)[0]), variables)
+    expected_gradients = _gradients(repeat_step(tested.module, x)[0], variables)
     for chunks in chunkings(example.steps):
-        gradients = torch.autograd.grad(_loss(scan_chunks(tested.module, x, chunks)[0]), variables)
+        gradients = _gradients(scan_chunks(tested.module, x, chunks)[0], variables)
         for name, actual, expected in zip(names, gradients, expected_gradients, strict=True):
             difference = (actual - expected).abs().max().item()
             if not difference <= tolerance(expected):
@@ -368,6 +370,11 @@ def _equal(first: Any, second: Any) -> bool:
 
 def _without_nan(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()).nan_to_num() if tensor.is_complex() else tensor.nan_to_num()
+
+
+def _gradients(outputs: Tensor, variables: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return gradients. Those of unused tensors are zero, and `gradients_reach_parameters` reports them."""
+    return torch.autograd.grad(_loss(outputs), variables, allow_unused=True, materialize_grads=True)
 
 
 def _loss(outputs: Any) -> Any:

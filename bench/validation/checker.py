@@ -28,6 +28,8 @@ from bench.validation.float32_checks import LONG_STEPS
 
 SIZES = ((11, 2), (1, 2), (5, 1))
 """(steps, batch) of the examples: an odd length, a single step, and a length cut into chunks in every way."""
+PRECONDITIONS = ("state_format", "shapes")
+"""Checks that come first. If one fails, the others would only fail for the same reason, so they do not run."""
 NEEDS_LENGTH = ("gradients_reach_parameters",)
 """Checks that run at the first size only. A single step starts from an empty state, so some weights get no gradient."""
 LONG = ("long_sequences",)
@@ -52,14 +54,19 @@ class CheckResult:
     """The size of the smallest failing example that was found; None if the check passed."""
 
     def __str__(self) -> str:
+        return f"check `{self.check}`: {self.found}"
+
+    @property
+    def found(self) -> str:
+        """What was observed, and at which size; only for a check that failed."""
         assert self.smallest is not None
         size = ", ".join(str(value) if key == "form" else f"{key} {value}" for key, value in self.smallest.items())
-        return f"check `{self.check}`: {self.failure}; smallest example: {size}"
+        return f"{self.failure}; smallest example: {size}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The results of all checks of one architecture or task."""
+    """The results of the checks of one architecture or task."""
 
     name: str
     """The spec of the architecture or task."""
@@ -70,6 +77,8 @@ class Verdict:
     """The size of the state in words, and whether it grows; None for a task."""
     plugin: str | None = None
     """The digest of the plugin that defines the architecture or task; None if it is built in."""
+    not_run: tuple[str, ...] = ()
+    """The names of the checks that did not run, because an earlier check failed on which they depend."""
 
     @property
     def failed(self) -> list[CheckResult]:
@@ -81,6 +90,8 @@ class Verdict:
 def validate_arch(spec: str) -> Verdict:
     """Run every check of an architecture at every level and several sizes.
 
+    If a check in `PRECONDITIONS` fails, no others follow.
+
     Raises:
         ValueError: If the spec is wrong. Also if the architecture accepts no width up to `MAX_WIDTH`, or reads at most
             one step.
@@ -90,8 +101,10 @@ def validate_arch(spec: str) -> Verdict:
     widths = _accepted_widths(parsed)
     width = next((width for width in widths if width >= PREFERRED_WIDTH), widths[-1])
     sizes = _accepted_sizes(parsed, width)
-    results = []
+    results: list[CheckResult] = []
     for name, check in ARCH_CHECKS.items():
+        if name not in PRECONDITIONS and any(result.failure for result in results if result.check in PRECONDITIONS):
+            break
         levels: tuple[Level, ...] = tuple(LEVELS)
         checked_sizes = sizes[:1] if name in NEEDS_LENGTH + NEEDS_BATCH else sizes
         if name in LONG:
@@ -104,7 +117,8 @@ def validate_arch(spec: str) -> Verdict:
         results.append(_run_check(name, check, examples, _arch_shrinkings(name, widths), file))
     refused = [result.failure for result in results if result.check == "state_format" and result.failure]
     state = f"state size unknown: {refused[0]}" if refused else _describe_state_size(parsed, width, file)
-    return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state)
+    not_run = tuple(ARCH_CHECKS)[len(results) :]
+    return Verdict(name=str(parsed), kind="architecture", results=tuple(results), state=state, not_run=not_run)
 
 
 @preserved()

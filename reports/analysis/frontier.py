@@ -29,7 +29,7 @@ from itertools import product
 from typing import Literal
 
 from reports.analysis.groups import Group
-from reports.analysis.overview import OverviewRow
+from reports.analysis.overview import OverviewRow, unscored_rows
 from reports.analysis.ranking import NEARLY_EQUAL
 from reports.analysis.streaming.growth import growths_by_arch
 from reports.format.numbers import listed, memory_share, plural
@@ -80,6 +80,8 @@ class Frontier:
     """The pairs of `beats` with an undecided worse one that more training cannot change."""
     growth: Growth | None = None
     """How the step cost of the only architecture on the frontier grows; None if there are several, or if unknown."""
+    unscored: tuple[OverviewRow, ...] = ()
+    """The streamed architectures, if no architecture has a memory share, as in an untrained run."""
 
     @property
     def considered(self) -> list[OverviewRow]:
@@ -149,6 +151,7 @@ def frontier(groups: Sequence[Group], rows: Sequence[OverviewRow]) -> Frontier:
             for better, worse in pairs
             if worse.undecided and worse.possible_share <= better.share + NEARLY_EQUAL
         ),
+        unscored=tuple(unscored_rows(groups)),
     )
     members = found.members()
     only = members[0].arch if len(members) == 1 else None

@@ -123,6 +123,41 @@ def overview_rows(groups: Sequence[Group], costs: dict[str, list[StepCost]] | No
     return rows
 
 
+def unscored_rows(groups: Sequence[Group]) -> list[OverviewRow]:
+    """Return one row per streamed architecture of a run without any memory share, cheapest step first.
+
+    Its memory share is 0. The list is empty if `shared_settings(groups)` is not.
+    """
+    if shared_settings(groups):
+        return []
+    costs = step_costs_by_arch(groups)
+    comparable, sizes = ranked(costs), _largest_models(groups)
+    compared_at = last_shared_position(list(costs.values()))
+    rows = [
+        OverviewRow(
+            arch=arch,
+            share=0.0,
+            low=0.0,
+            high=0.0,
+            using=0,
+            models=0,
+            shows_memory=False,
+            ties="",
+            beyond=None,
+            beyond_high=None,
+            multiple=None,
+            costs=tuple(own),
+            has_ranked_cost=arch in comparable,
+            undecided=False,
+            possible_share=0.0,
+            parameters=sizes.get(arch),
+            compared_at=compared_at,
+        )
+        for arch, own in costs.items()
+    ]
+    return sorted(rows, key=lambda row: (row.step_seconds or 0.0, row.arch))
+
+
 def _evidences(
     groups: Sequence[Group], shared: Mapping[Setting, Mapping[str, Estimate]]
 ) -> dict[str, list[ScoreEvidence]]:

@@ -21,6 +21,7 @@ from reports.export.names import BASELINE, SHORT_BASELINE, latex_names_in_full, 
 from reports.export.paper_layout import Block, pages
 from reports.format import numbers
 from reports.format.escape import latex_breakable, latex_text, to_ascii
+from reports.text.budgets import missed_budgets
 from reports.text.context import untrained_sentence
 from reports.text.timing_quality import single_process_sentence
 from results import Record, RunFile
@@ -102,8 +103,8 @@ def _with_short_baseline(cells: Cells) -> Cells:
 
 
 def _below(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Return the paragraphs below the last part: failed and missing seeds, and names in full."""
-    texts = [untrained_sentence(groups), *(f"{note}." for note in notes(rows))]
+    """Return the paragraphs below the last part: failed and missing seeds, missed budgets, and names in full."""
+    texts = [untrained_sentence(groups), *(f"{note}." for note in notes(rows)), *missed_budgets(groups)]
     remarks = " ".join(latex_breakable(text) for text in texts if text)
     below = [latex_note(remarks).rstrip()] if remarks else []
     names = latex_names_in_full(full_names(groups)).rstrip()
@@ -149,7 +150,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
-    """Return mean scores with half widths. Scores that are statistically tied with the best are bold.
+    """Return mean scores with half widths. Scores that are statistically tied with the best are bold, unless all are.
 
     Ties are those of the scores as trained. The leaderboard never ranks a model that was still learning below another.
     Such a model has a dagger instead, so that a low score is not bold for lack of training.
@@ -157,12 +158,13 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
     by_setting: dict[Setting, list[LeaderboardRow]] = {}
     for row in rows:  # the best of each setting comes first
         by_setting.setdefault((row.task, row.length), []).append(row)
-    best = {
-        (arch, setting)
+    first = {
+        setting: [arch for arch, rank in ranks.items() if rank.first == 1]
         for setting, ranks in ranks_by_setting(groups, as_trained=True).items()
-        for arch, rank in ranks.items()
-        if rank.first == 1
     }
+    scored = {setting: [row for row in rivals if row.score is not None] for setting, rivals in by_setting.items()}
+    undivided = [setting for setting, archs in first.items() if len(archs) == len(scored[setting])]
+    best = {(arch, setting) for setting, archs in first.items() for arch in archs if setting not in undivided}
     cells = {
         (row.arch, setting): _score(row, is_best=(row.arch, setting) in best)
         for setting, rivals in by_setting.items()
@@ -179,8 +181,14 @@ def _scores(groups: Sequence[Group], rows: Sequence[LeaderboardRow]) -> Cells:
         "$\\pm$ the larger half of its 95\\% interval.",
         "Entries in bold are not significantly worse than any other of their column (Welch's test with Holm's "
         "correction)." * bool(best),
-        "A dagger marks models that were still learning when their training ended: more of it could raise their score, "
-        "so one that is not bold may be as good as the best." * any(row.undecided for row in rows),
+        "In a column without bold entries, no difference is significant by this test." * bool(best and undivided),
+        "No difference within a column is significant (Welch's test with Holm's correction), so none is bold."
+        * bool(undivided and not best and len(archs_of(groups)) > 1),
+        (
+            "A dagger marks models that were still learning when their training ended: more of it could raise their "
+            f"score{', so one that is not bold may be as good as the best' * bool(best)}."
+        )
+        * any(row.undecided for row in rows),
         "The interval of a single seed is that of its test set." * (1 in seeds),
         "A dash means that no seed has a score." * any(row.score is None for row in rows),
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from reports.format.numbers import GROUPED_DIGITS
+
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """The first characters of texts that a spreadsheet may read as formulas."""
 READ_AS_NUMBER = re.compile(
@@ -73,13 +75,14 @@ def latex_text(text: str) -> str:
 def latex_breakable(text: str) -> str:
     """Return the text escaped as by `latex_text`, for narrow columns: LaTeX may break it after any `BREAKABLE` sign.
 
-    A part of more than `MAX_UNBROKEN` characters without such a sign may be broken anywhere.
+    A number such as 8,192 stays whole. A part of more than `MAX_UNBROKEN` characters without such a sign may be broken
+    anywhere.
     """
     return " ".join(map(_breakable_word, text.split()))
 
 
 def _breakable_word(word: str) -> str:
-    parts = re.findall(rf"[^{BREAKABLE}]*[{BREAKABLE}]+|[^{BREAKABLE}]+", word)
+    parts = [part for part in re.split(rf"(?<=[{BREAKABLE}])(?![{BREAKABLE}])(?!{GROUPED_DIGITS})", word) if part]
     pieces = [piece for part in parts for piece in (part if len(part) > MAX_UNBROKEN else [part])]
     return r"\allowbreak{}".join(map(latex_text, pieces))
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count as count_from
 
+GROUPED_DIGITS = r"(?<=\d,)\d{3}(?!\d)"
+"""A pattern for the digits after a comma inside a number such as 8,192."""
 MISSING = "—"
 """The text for a value that was not measured."""
 ROUNDING = 1e-9
@@ -142,7 +144,7 @@ def wrap_label(label: str, limit: int) -> str:
     A longer part that has no such separator is cut and ends in an ellipsis.
     """
     lines = [""]
-    for part in re.findall(r"[^:, ]+[:,]? ?", label):
+    for part in _parts(label, ":, "):
         if lines[-1] and len(lines[-1]) + len(part.strip()) > limit:
             lines.append("")
         lines[-1] += part
@@ -153,9 +155,12 @@ def folded(text: str, limit: int) -> list[str]:
     """Break a text into printable lines of at most `limit` characters. Nothing is cut.
 
     Lines end after colons, commas and spaces. A longer part is broken after equals signs and underscores, or anywhere.
+    A number such as 8,192 stays whole.
 
     >>> folded("lstm:forget_bias=1 learning_rate=0.003", 18)
     ['lstm:forget_bias=1', 'learning_rate=', '0.003']
+    >>> folded("at position 8,192", 14)
+    ['at position', '8,192']
     """
     lines = [""]
     for part in _parts(printable(text), ":, "):
@@ -169,8 +174,8 @@ def folded(text: str, limit: int) -> list[str]:
 
 
 def _parts(text: str, ends: str) -> list[str]:
-    """Divide a text after each run of the characters in `ends`."""
-    return re.findall(rf"[^{ends}]*[{ends}]+|[^{ends}]+", text)
+    """Divide a text after each run of the characters in `ends`, but not inside a number such as 8,192."""
+    return [part for part in re.split(rf"(?<=[{ends}])(?![{ends}])(?!{GROUPED_DIGITS})", text) if part]
 
 
 def microseconds(seconds: float | None) -> str:

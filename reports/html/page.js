@@ -263,7 +263,7 @@ function answer(data, limits) {
     const excluded = data.candidates.filter((each) => isOver(each.costs[quantity], limits[quantity]));
     const names = excluded.map((each) => `${each.arch} (${each.words[quantity]})`);
     sentences.push(
-      `A limit of ${write(limits[quantity])} ${unit} excludes ${names.length ? listed(names) : "none"}.`);
+      `A limit of ${write(limits[quantity])} ${unit} excludes ${names.length ? listed(names) : "none of those considered"}.`);
   }
   return [...sentences, ...data.notes];
 }

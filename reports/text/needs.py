@@ -34,6 +34,13 @@ NOTHING_TO_CHOOSE = (
 """The answer for a run without candidates of which nothing else is known."""
 NO_CANDIDATE = "There is nothing to choose from."
 """The answer for a run whose streamed architectures are all left out. The reasons follow."""
+BY_COST_ONLY = (
+    "Nothing is known of their memory, because no model has a score: run the plan with training and the probe accuracy "
+    "to choose."
+)
+"""The end of the answer for a run without memory shares."""
+NONE_EXCLUDED = "none of those considered"
+"""What a limit excludes that excludes nothing. The script of the page has the same words."""
 UNITS: dict[Quantity, str] = {"state_bytes": "of state", "step_seconds": "per step", "parameters": "parameters"}
 """What follows an amount in a sentence."""
 NAMES: dict[Quantity, str] = {"state_bytes": "state", "step_seconds": "step", "parameters": "parameters"}
@@ -75,30 +82,56 @@ def answer(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | Non
     if not needs.limits():
         return []
     considered = choice.considered
+    if choice.unscored:
+        return _answer_by_costs(choice.unscored, needs, options)
     if not considered:
         return [NO_CANDIDATE, *notes(choice)] if choice.left_out else [NOTHING_TO_CHOOSE]
     left = [row for row in considered if not excluded_by(row, needs)]
     sentences = [
         f"Within the limits: {listed([label(row) for row in left]) if left else 'none'}.",
-        *(_choice(choice, left) if left else [_relaxation(choice, needs, options)]),
+        *(_choice(choice, left) if left else [_relaxation(considered, needs, options)]),
+        *_exclusions(considered, needs, options),
     ]
+    return [*sentences, *notes(choice)]
+
+
+def _answer_by_costs(rows: Sequence[OverviewRow], needs: Needs, options: Mapping[Quantity, str] | None) -> list[str]:
+    """Return the sentences for a run without memory shares: which costs are within the limits."""
+    left = [row for row in rows if not excluded_by(row, needs)]
+    costs = [
+        f"{row.arch} ({amount('state_bytes', row.state_bytes)} of state, {cost_in_words(row, 'step_seconds')})"
+        for row in left
+    ]
+    return [
+        f"Within the limits by cost: {listed(costs) if costs else 'none'}.",
+        *([] if left else [_relaxation(rows, needs, options)]),
+        *_exclusions(rows, needs, options),
+        BY_COST_ONLY,
+    ]
+
+
+def _exclusions(considered: Sequence[OverviewRow], needs: Needs, options: Mapping[Quantity, str] | None) -> list[str]:
+    """Return a sentence per limit on the architectures that it excludes."""
+    sentences = []
     for quantity, limit in needs.limits().items():
         name = f"A limit of {exactly(quantity, limit)} {UNITS[quantity]}" if options is None else options[quantity]
         excluded = [
             f"{row.arch} ({cost_in_words(row, quantity)})" for row in considered if quantity in excluded_by(row, needs)
         ]
-        sentences.append(f"{name} excludes {listed(excluded) if excluded else 'none'}.")
-    return [*sentences, *notes(choice)]
+        sentences.append(f"{name} excludes {listed(excluded) if excluded else NONE_EXCLUDED}.")
+    return sentences
 
 
 def summary(row: OverviewRow, *, is_first: bool) -> str:
     """Return memory share, state and step cost: `88% memory share, 640 B of state, 1.20 µs per step`.
 
     The words are left out unless `is_first`: `88%, 640 B, 1.20 µs`. Interpreted steps are marked. If only single models
-    show memory, and not the interval of their mean, the text says how many: `38% memory share from 2 of 6 models`.
+    show memory, and not the interval of their mean, the text says so: `38% memory share, seen in 2 of 6 models, 95%
+    interval includes 0`.
     """
     share = memory_share(row.share, row.high)
-    source = f" from {row.using} of {row.models} models" if row.shows_memory and row.low <= 0 else ""
+    seen = f", seen in {row.using} of {row.models} models, 95% interval includes 0"
+    source = seen if row.shows_memory and row.low <= 0 else ""
     state, step = amount("state_bytes", row.state_bytes), amount("step_seconds", row.step_seconds)
     mark = " interpreted" if row.cost is not None and row.cost.timing == "interpreted" else ""
     if is_first:
@@ -200,12 +233,12 @@ def _choice(choice: Frontier, left: Sequence[OverviewRow]) -> list[str]:
     return [f"{choose} {summaries(members)}.", *rest]
 
 
-def _relaxation(choice: Frontier, needs: Needs, options: Mapping[Quantity, str] | None) -> str:
+def _relaxation(considered: Sequence[OverviewRow], needs: Needs, options: Mapping[Quantity, str] | None) -> str:
     """Return a sentence on the single limits that let an architecture through, smallest relative change first."""
-    if found := relaxations(choice.considered, needs):
+    if found := relaxations(considered, needs):
         parts = [f"{_raised(each, options)}, which leaves {listed(list(each.archs))}" for each in found]
         return f"Raise one limit: {'; or '.join(parts)}."
-    if nearest := closest(choice.considered, needs):
+    if nearest := closest(considered, needs):
         parts = [_raised(each, options) for each in nearest]
         return f"No single limit is enough. Closest is {nearest[0].archs[0]}: raise {listed(parts)}."
     return "No architecture has all these costs measured."

@@ -288,7 +288,13 @@ def _training_obstacle(model: SequenceModel) -> str | None:
     x_BTD = torch.zeros(1, 2, model.width)
     for layer in _layers(model):
         if layer.backend_for(x_BTD) == "reference":
-            return f"{_class_name(layer)} has no kernel for these options"
+            inner = getattr(layer, "layer", layer)
+            is_built_in = type(inner).__module__.partition(".")[0] == __name__.partition(".")[0]
+            return (
+                f"{_class_name(layer)} has no kernel for these options"
+                if is_built_in
+                else f"{_class_name(layer)} is a plugin, and plugins train by their equations"
+            )
     return None
 
 

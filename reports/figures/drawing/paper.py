@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.figure import SubFigure
     from matplotlib.legend import Legend
+    from matplotlib.text import Text
 
     Part = MplFigure | SubFigure
     """A whole figure, or a part of one with panels and legends of its own."""
@@ -60,8 +61,10 @@ TITLE_SHARE = 0.85
 """The share of the width of a panel that its title may take; the rest are the labels of its axis."""
 LABEL_SHARE = 0.7
 """The share of the width of a panel that the label of an axis may take."""
-LABEL_GAP = 3.0
-"""The smallest distance between two tick labels in pixels."""
+LABEL_GAP_INCHES = 0.03
+"""The smallest distance between two tick labels."""
+MEASURED_DOTS_PER_INCH = 300
+"""The resolution in which texts are measured. At 100 dots per inch, they are up to 6% narrower than in a file."""
 
 _column_width: ContextVar[float | None] = ContextVar("column_width", default=None)
 
@@ -100,19 +103,32 @@ def fit_panels(figure: MplFigure, *, keeps_height: bool = False) -> None:
     """
     if _column_width.get() is None:
         return
+    resolution = figure.get_dpi()
+    figure.set_dpi(MEASURED_DOTS_PER_INCH)
+    try:
+        _fit(figure, keeps_height=keeps_height)
+    finally:
+        figure.set_dpi(resolution)
+
+
+def _fit(figure: MplFigure, *, keeps_height: bool) -> None:
     parts: Sequence[Part] = list(figure.subfigs) or [figure]
     rows = [_arrange(part, figure.get_figwidth()) for part in parts]
     for part in parts:
         for axes in part.axes:
             _break_labels(axes, figure.get_figwidth() / max(1, _columns(part)))
+    upright = [text for text in figure.texts if text.get_rotation() != 0]
     for text in figure.texts:
         text.set_fontsize(min(float(text.get_fontsize()), LARGEST_POINTS))
-        is_upright = text.get_rotation() == 0
-        room = figure.get_figwidth() if is_upright else figure.get_figheight()
-        text.set_text(_in_lines(text.get_text(), room, float(text.get_fontsize()), LETTER_PER_POINT))
+        if text not in upright:
+            _break_text(text, figure.get_figwidth())
     _fit_legends(figure, parts)
     _set_height(figure, parts, rows, keeps_height=keeps_height)
     figure.draw_without_rendering()
+    for text in upright:
+        _centre_at_panels(figure, text)
+    if upright:
+        figure.draw_without_rendering()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             _thin_tick_labels(axis)
@@ -170,6 +186,19 @@ def _break_labels(axes: Axes, width: float) -> None:
         label.set_text(_in_lines(label.get_text(), LABEL_SHARE * width, float(label.get_fontsize()), LETTER_PER_POINT))
 
 
+def _break_text(text: Text, inches: float) -> None:
+    text.set_text(_in_lines(text.get_text(), inches, float(text.get_fontsize()), LETTER_PER_POINT))
+
+
+def _centre_at_panels(figure: MplFigure, text: Text) -> None:
+    """Break a vertical label into lines that fit the height of all panels, and centre it there, beside no legend."""
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    low, high = min(box.y0 for box in boxes), max(box.y1 for box in boxes)
+    if text.get_window_extent().height > high - low:
+        _break_text(text, (high - low) / figure.get_dpi())
+    text.set_y((low + high) / 2 / figure.bbox.height)
+
+
 def _in_lines(text: str, inches: float, points: float, letter_per_point: float) -> str:
     letters = int(inches * POINTS_PER_INCH / (points * letter_per_point))
     return "\n".join(line for old in text.splitlines() for line in folded(old, max(letters, 8)))
@@ -193,7 +222,7 @@ def _fit_legends(figure: MplFigure, parts: Sequence[Part]) -> None:
     for part in parts:
         for legend in list(part.legends):
             for columns in range(len(legend.get_texts()) - 1, 0, -1):
-                if legend.get_window_extent().width <= figure.bbox.width:
+                if legend.get_window_extent().x1 <= figure.bbox.x1:
                     break
                 legend.remove()
                 legend = _copy_legend(part, legend, columns=columns)
@@ -240,13 +269,14 @@ def _thin_tick_labels(axis: Axis) -> None:
     ends = [(box.x0, box.x1) if is_horizontal else (box.y0, box.y1) for box in boxes]
     order = sorted(range(len(shown)), key=lambda index: ends[index])
     stride = 1
-    while stride < len(order) and _overlap([ends[index] for index in order[::-stride][::-1]]):
+    gap = LABEL_GAP_INCHES * axis.get_figure(root=True).get_dpi()  # type: ignore[union-attr]
+    while stride < len(order) and _overlap([ends[index] for index in order[::-stride][::-1]], gap):
         stride += 1
     if stride > 1:
         kept = [shown[index] for index in order[::-stride][::-1]]
         axis.set_ticks([tick.get_loc() for tick in kept], labels=[tick.label1.get_text() for tick in kept])
 
 
-def _overlap(ends: Sequence[tuple[float, float]]) -> bool:
-    """Return whether labels overlap or touch. `ends` are their ends in pixels, in order."""
-    return any(second[0] - first[1] < LABEL_GAP for first, second in pairwise(ends))
+def _overlap(ends: Sequence[tuple[float, float]], gap: float) -> bool:
+    """Return whether labels are closer than `gap`. `ends` are their ends in pixels, in order."""
+    return any(second[0] - first[1] < gap for first, second in pairwise(ends))

@@ -42,6 +42,11 @@ __all__ = ["carousel", "inline"]
         (("--set", "params-of=layers"), "the protocol has no field 'params-of'; use --params-of"),
         (("--set", "seed=3"), "the protocol has no field 'seed'; did you mean --seeds?"),
         (("--set", "steps=1", "--set", "steps=2"), "--set steps is given twice; give it once"),
+        (("--set", "steps=0"), 'not 0; to time models without training them, write protocol = "untrained" into a plan'),
+        (
+            ("--set", "protocol=untrained"),
+            "no field 'protocol'; to time models without training them, write protocol =",
+        ),
         (("--set", "steps=many"), "steps must be a whole number, not 'many'"),
         (
             ("--set", "learning_rate=1e-3", "--learning-rates", "1e-3,1e-2"),

@@ -62,6 +62,7 @@ def test_metrics_are_chosen_by_name_and_pattern(carousel: Carousel) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--metric", "score"], "that matches 'score'; a score is the metric accuracy; choose from accuracy"),
         (["--metric", "nope"], "measured no metric that matches 'nope'; choose from accuracy, forward_seconds"),
         (["--metric", "accuracy", "--format", "pytest-benchmark"], "timed no metric that matches 'accuracy'"),
     ],

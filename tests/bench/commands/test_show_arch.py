@@ -86,13 +86,23 @@ def test_chosen_options_and_sizes_are_shown(carousel: Carousel) -> None:
     assert "1.h_BH" in out
 
 
+def test_plugin_without_equations_is_told_where_to_write_them(carousel: Carousel, tmp_path: Path) -> None:
+    _, _, code = PLUGIN.split('"""', 2)
+    (tmp_path / "leaky.py").write_text(f'"""leaky: forgets."""{code}', encoding="utf-8")
+    ended = carousel("show-arch", "leaky", "--plugin", "leaky.py")
+    assert (ended.code, ended.err) == (0, "")
+    assert "equations\n    none: write them below the first line of the docstring" in ended.out
+
+
 def test_plugin_is_explained(carousel: Carousel, tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text(PLUGIN, encoding="utf-8")
     ended = carousel("show-arch", "leaky:rate=0.9", "--plugin", "leaky.py")
     assert ended.code == 0, ended.err
     assert "h' = λ h + (1 - λ) W x" in ended.out
     assert "rate = float  (default: 0.5; here 0.9)" in ended.out
-    assert "training: the equations run, because Leaky has no kernel for these options" in " ".join(ended.out.split())
+    assert "training: the equations run, because Leaky is a plugin, and plugins train by their equations" in " ".join(
+        ended.out.split()
+    )
     assert "2 × 64" in ended.out
     assert "unknown" in ended.out  # its costs
     assert "in theory" not in ended.out

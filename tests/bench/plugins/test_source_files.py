@@ -177,3 +177,26 @@ def test_a_run_records_the_digest_of_a_folder(carousel: Carousel, inline: Inline
 def test_a_stored_command_contains_no_folders_of_folders() -> None:
     words = ["run", "--plugin", "/home/someone/mine/", "--plugin=/home/someone/other", "tiny"]
     assert command_line(words) == "carousel run --plugin mine --plugin=other tiny"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "quick", "-a", "scaled:start=0.5", "--dry-run"),
+        ("validate", "scaled"),
+        ("show-arch", "scaled"),
+        ("show-task", "scaled"),
+    ],
+)
+@pytest.mark.parametrize("name", ["scaled.py", "scaled"])
+def test_an_unknown_name_with_a_file_of_its_own_asks_for_the_option(
+    carousel: Carousel, tmp_path: Path, words: tuple[str, ...], name: str
+) -> None:
+    if name.endswith(".py"):
+        write(tmp_path, "scaled", ARCH)
+    else:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(ARCH.format(name=name), encoding="utf-8")
+    ended = carousel(*words)
+    assert ended.code == 2 and len(ended.err.splitlines()) == 1
+    assert ended.err.endswith(f"; to use the plugin in this folder, add --plugin {name}\n")

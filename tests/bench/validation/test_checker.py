@@ -35,7 +35,7 @@ BROKEN_ARCHS = {
     ),
     "shapes": (
         ("return h_BH, h_BH", "return h_BH.float(), h_BH"),
-        "`forward` returns torch.float32 although weights and inputs are torch.float64",
+        "`step` returns torch.float32 although weights and inputs are torch.float64",
         "length 1, batch 1, width 2, as one layer",
     ),
     "step_equals_scan": (

@@ -16,6 +16,7 @@ from bench.validation.checker import validate_arch, validate_task
 from bench.validation.examples import changed_inputs
 from tests.bench.plugin_files import ARCH, TASK, write
 
+MEMBER = "        self.linear"
 UPDATE = "h_BH = (self.linear(x_BD) + 0.5 * state).tanh()"
 
 CONVOLUTION = '''"""{name}: a causal convolution with small gains, as in S4 and Hyena."""
@@ -165,7 +166,7 @@ STATES = {
         ARCH.replace("0.5 * state", "0.5 * torch.as_tensor(state)").replace(
             "return h_BH, h_BH", "return h_BH, h_BH.detach().numpy()"
         ),
-        "`scan` returns the value ndarray: a state is",
+        "`step` returns the value ndarray: a state is",
     ),
     "layers first": (
         ARCH.replace("self.empty(batch, self.width)", "self.empty(1, batch, self.width)")
@@ -183,7 +184,16 @@ STATES = {
         ARCH.replace(EMPTY, "self.h = self.empty(batch, self.width)\n        return ()\n")
         .replace("0.5 * state", "0.5 * self.h")
         .replace("return h_BH, h_BH", "self.h = h_BH\n        return h_BH, ()"),
-        "`step` depends on calls for another stream: a state is",
+        "`step` depends on calls for another stream and changes `h` of the module: a state is",
+    ),
+    "in a buffer": (
+        ARCH.replace(EMPTY, "return self.empty(batch, 0)\n")
+        .replace(
+            "        self.linear", "        self.register_buffer('last', torch.zeros(1, width))\n        self.linear", 1
+        )
+        .replace("0.5 * state", "0.5 * self.last")
+        .replace("return h_BH, h_BH", "self.last = h_BH\n        return h_BH, state"),
+        "`step` depends on calls for another stream and changes `last` of the module: a state is",
     ),
 }
 
@@ -197,6 +207,36 @@ def test_a_state_of_the_wrong_format_is_refused_in_one_line(tmp_path: Path, text
     (failed,) = verdict.failed
     assert message in str(failed) and "\n" not in str(failed)
     assert (verdict.state or "").startswith("state size unknown: ")
+
+
+RETURN = "return h_BH, h_BH"
+FIRST_FAULTS = {
+    "not finite": ("return h_BH / 0, h_BH / 0", ["shapes"], "`step` returns outputs that are not finite"),
+    "one value": ("return h_BH", ["state_format", "shapes"], "`step` returns one Tensor, not two values"),
+    "three values": ("return h_BH, 1, 2", ["state_format", "shapes"], "`step` returns 3 values, not two values"),
+}
+
+
+@pytest.mark.parametrize(("change", "names", "message"), FIRST_FAULTS.values(), ids=FIRST_FAULTS)
+def test_a_fault_that_spoils_every_check_is_reported_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, names: list[str], message: str
+) -> None:
+    file = write(tmp_path, "scaled", ARCH.replace(RETURN, change))
+    assert validate_names([], [file], as_json=False) == 3
+    head, *failures = capsys.readouterr().out.splitlines()
+    assert len(failures) == 1 and message in failures[0]
+    assert all(f"`{name}`" in failures[0] for name in names)
+    not_run = len(ARCH_CHECKS) - 2
+    assert f"{len(names)} of {len(ARCH_CHECKS)} checks failed, so {not_run} others did not run" in head
+
+
+def test_an_unused_parameter_is_one_failure(tmp_path: Path) -> None:
+    text = ARCH.replace(
+        "        self.linear", "        self.unused = nn.Parameter(torch.ones(1))\n        self.linear", 1
+    )
+    load([write(tmp_path, "scaled", text)])
+    (failed,) = validate_arch("scaled").failed
+    assert (failed.check, failed.failure) == ("gradients_reach_parameters", "the parameter unused gets no gradient")
 
 
 def failure(check: str, spec: str = "scaled", **changes: int) -> str:

@@ -139,7 +139,7 @@ def test_an_architecture_that_learns_with_one_seed_is_considered_and_its_seeds_a
     found = frontier(groups, list(rows.values()))
     assert [row.arch for row in found.candidates] == ["gru"]
     text = reports.page(synthetic.run([record.case for record in records]), records)
-    assert "33% memory share from 1 of 3 models" in text
+    assert "33% memory share, seen in 1 of 3 models, 95% interval includes 0" in text
 
 
 @pytest.mark.parametrize(

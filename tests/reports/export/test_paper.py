@@ -13,7 +13,7 @@ from reports.analysis.leaderboard import LeaderboardRow
 from reports.analysis.noise import noise
 from reports.export.paper_layout import LINE_POINTS, pages
 from results import Record, RunFile
-from tests.reports import synthetic
+from tests.reports import planted, synthetic
 from tests.reports.export.latex import compiled
 from tests.reports.planted import still_learning
 from tests.results.planted import grid, run_of
@@ -86,7 +86,9 @@ def test_scores_are_those_of_the_leaderboard_and_the_best_group_is_bold(run: Run
         assert float(found[1]) == pytest.approx(row.score, abs=0.0051)
         assert float(found[2]) == pytest.approx(max(row.score - row.score_low, row.score_high - row.score), abs=0.0051)
         rivals = [other for other in as_trained if (other.task, other.length) == (row.task, row.length)]
-        assert (r"\textbf" in cell) == (row.arch in best_group(rivals)), (row.arch, row.task, row.length)
+        best = best_group(rivals)
+        is_bold = row.arch in best and len(best) < len(rivals)
+        assert (r"\textbf" in cell) == is_bold, (row.arch, row.task, row.length)
         assert (r"\dagger" in cell) == row.undecided
     assert sum(r"\textbf" in cell for cell in cells.values()) not in (0, len(rows))
     assert cells["chance", "adding", 32] == "0.08"
@@ -105,6 +107,34 @@ def test_bold_judges_the_scores_of_models_that_were_still_learning(run: RunFile)
     tied = [cell for cell in cells.values() if r"\textbf" in cell and r"\dagger" in cell]
     assert len(tied) > len({key[1:] for key in cells}) / 2
     assert "one that is not bold may be as good as the best" in caption_of(reports.paper_table(run, learning, "score"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "bold", "words"),
+    [
+        ({"adding": 0.9, "first_last": 0.9}, 0, "No difference within a column is significant"),
+        ({"adding": 0.9, "first_last": 0.2}, 1, "In a column without bold entries, no difference is significant"),
+    ],
+)
+def test_a_column_in_which_all_are_tied_has_no_bold_entry(scores: dict[str, float], bold: int, words: str) -> None:
+    records = [
+        record
+        for arch in ("gru", "lstm")
+        for task, score in scores.items()
+        for record in planted.records(arch, 0.9 if arch == "gru" else score, task=task, state=64, microseconds=1)
+    ]
+    run = synthetic.run([record.case for record in records])
+    text = reports.paper_table(run, records, "score")
+    assert text.count(r"\textbf") == bold
+    assert words in caption_of(text)
+    learning = caption_of(reports.paper_table(run, still_learning(records), "score"))
+    assert ("not bold may be as good" in learning) == bool(bold)
+
+
+def test_missed_budgets_stand_below_the_table() -> None:
+    records = planted.records("gru", 0.9, state=64, microseconds=1, parameters=30_000)
+    text = reports.paper_table(synthetic.run([record.case for record in records]), records, "score")
+    assert r"gru has 30,000 parameters, 50\% over the budget of 20,000 parameters." in text
 
 
 def test_caption_of_steps_says_how_good_the_timings_are(run: RunFile, records: list[Record]) -> None:

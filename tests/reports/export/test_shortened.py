@@ -11,8 +11,8 @@ from rich.console import Console
 
 import reports
 from reports.export import render_comparison
-from reports.format.escape import latex_text, markdown_text
-from reports.format.numbers import shortened_apart
+from reports.format.escape import latex_breakable, latex_text, markdown_text
+from reports.format.numbers import folded, shortened_apart, wrap_label
 from results.comparison import compare
 from tests.reports import synthetic
 from tests.results.planted import grid, run_of
@@ -76,3 +76,10 @@ def test_markdown_shows_text_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("text", ["[old] run", "*starred"])
 def test_latex_reads_no_argument_at_the_start_of_a_row(text: str) -> None:
     assert latex_text(text) == "{}" + text
+
+
+def test_numbers_are_broken_nowhere() -> None:
+    assert latex_breakable("after 8,192 of 16,384,000 steps") == "after 8,192 of 16,384,000 steps"
+    assert latex_breakable("8,19,a").count("allowbreak") == 2
+    lines = ["at position", "8,192"]
+    assert wrap_label("at position 8,192", 14).splitlines() == folded("at position 8,192", 14) == lines

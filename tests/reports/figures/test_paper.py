@@ -25,6 +25,7 @@ COLUMN_INCHES = 3.25
 MIN_POINTS = 6.5
 """The smallest legible font of a figure that is printed at its width."""
 OVERHANG_INCHES = 0.02
+FILE_DOTS_PER_INCH = 160
 POINTS_PER_INCH = 72
 Drawn = tuple[RunFile, list[Record], dict[str, Traces]]
 
@@ -71,7 +72,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MplFigure]]:
 
 
 def assert_legible(figure: MplFigure) -> None:
-    """Assert that no text is clipped or too small, and that no tick labels of an axis overlap."""
+    """Assert that no text of a figure is clipped or too small, and that no labels overlap.
+
+    A file has more dots per inch than a figure, and its letters have other widths.
+    """
+    figure.set_dpi(FILE_DOTS_PER_INCH)
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     width, height = figure.get_size_inches() * figure.dpi
@@ -92,6 +97,11 @@ def assert_legible(figure: MplFigure) -> None:
             boxes = [tick.label1.get_window_extent(renderer) for tick in shown_ticks(axis)]
             spans = sorted((getattr(box, ends[0]), getattr(box, ends[1])) for box in boxes)
             assert all(second[0] >= first[1] for first, second in pairwise(spans)), axes.get_title(loc="left")
+    for text in figure.texts:
+        if text.get_rotation():
+            box = text.get_window_extent(renderer)
+            assert not any(box.overlaps(legend.get_window_extent(renderer)) for legend in figure.legends), text
+            assert box.y1 <= max(axes.get_window_extent(renderer).y1 for axes in figure.axes) + slack, text
 
 
 def shown_ticks(axis):  # type: ignore[no-untyped-def]
@@ -154,6 +164,17 @@ def test_legend_names_the_reference_lines_so_that_no_name_covers_a_line(
     dashes = [handle._unscaled_dash_pattern for handle in list(handles.values())[-2:]]
     panel = figure.axes[0]
     assert dashes == [line._unscaled_dash_pattern for line in panel.lines[:2]]
+
+
+@pytest.mark.parametrize("letters", [18, 20, 22])
+def test_legends_of_any_width_are_inside_the_figure(letters: int, drawn: list[MplFigure], tmp_path: Path) -> None:
+    cases = [synthetic.case(arch, "adding", 32, seed) for arch in ("gru", "rnn") for seed in range(2)]
+    made = [synthetic.renamed(case, arch=f"{case.arch}{'m' * (letters - 3)}") for case in cases]
+    run = synthetic.run([record.case for record in made])
+    options = FigureOptions(width=COLUMN_INCHES, only=("accuracy-against-length",))
+    reports.write_figures(run, made, tmp_path, None, options)
+    for figure in drawn:
+        assert_legible(figure)
 
 
 def test_panels_without_room_are_arranged_in_fewer_columns(drawn: list[MplFigure], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from reports.analysis.frontier import Frontier, Needs, Quantity, excluded_by, frontier
 from reports.analysis.groups import Group, group_cases
 from reports.analysis.overview import overview_rows
-from reports.text.needs import NO_CANDIDATE, NOTHING_TO_CHOOSE, answer, rounded_up
+from reports.text.needs import BY_COST_ONLY, NO_CANDIDATE, NOTHING_TO_CHOOSE, answer, rounded_up
 from reports.text.recommendation import exceptions, left_out, recommendation
 from results import Record, RunFile
 from tests.reports import planted, synthetic
@@ -152,7 +152,9 @@ def test_answer_names_what_is_left_the_choice_and_what_each_limit_excludes() -> 
         rest,
     ]
     assert "A limit of 1 MiB of state excludes transformer" in answer(found, Needs(state_bytes=1 << 20))[2]
-    assert answer(found, Needs(parameters=30_000))[2] == "A limit of 30,000 parameters excludes none."
+    assert (
+        answer(found, Needs(parameters=30_000))[2] == "A limit of 30,000 parameters excludes none of those considered."
+    )
 
 
 def test_what_is_left_may_be_beaten() -> None:
@@ -292,3 +294,25 @@ def test_relaxed_limit_lets_the_architecture_through() -> None:
         amount, unit = rounded_up("step_seconds", row.step_seconds or 0.0).split()
         assert unit == "µs"
         assert excluded_by(row, Needs(step_seconds=float(amount) * 1000 / 1e9)) == []
+
+
+def without_scores(records: list[Record]) -> list[Record]:
+    return [
+        record.model_copy(update={"measurements": tuple(m for m in record.measurements if m.metric != "accuracy")})
+        for record in records
+    ]
+
+
+def test_without_scores_the_limits_are_compared_with_costs() -> None:
+    found = frontier_of(without_scores(GRU), without_scores(TRANSFORMER))
+    assert answer(found, Needs(state_bytes=4096, step_seconds=2e-5)) == [
+        "Within the limits by cost: gru (640 B of state, 2.40 µs at position 8,192).",
+        "A limit of 4 KiB of state excludes transformer (2.0 MiB at position 8,192).",
+        "A limit of 20 µs per step excludes transformer (159 µs at position 8,192).",
+        BY_COST_ONLY,
+    ]
+    assert answer(found, Needs(step_seconds=1e-6), {"step_seconds": "--max-step 1us"})[:2] == [
+        "Within the limits by cost: none.",
+        "Raise one limit: --max-step to 2.40us (2.40 times), which leaves gru.",
+    ]
+    assert answer(found, Needs()) == []
