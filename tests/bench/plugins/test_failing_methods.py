@@ -104,3 +104,38 @@ def test_an_error_in_another_file_of_a_folder_names_the_plugin(tmp_path: Path, c
     ended = carousel("run", "tiny.toml", "-t", "first_bit", "--plugin", "first_bit", "--dry-run")
     assert (ended.code, ended.err.count("\n")) == (USAGE, 1)
     assert ended.err.startswith("carousel: the plugin first_bit fails: FileNotFoundError at line 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "old", "new", "reason"),
+    [
+        (
+            "first_bit",
+            TASK,
+            "    def chance(",
+            "    @property\n    def data_digest(self):\n        raise OSError('\\nno such file')\n\n    def chance(",
+            "OSError at line 37: no such file",
+        ),
+        (
+            "first_bit",
+            TASK,
+            "    def chance(",
+            "    def check_length(self, length):\n        return {2: 0}[length]\n\n    def chance(",
+            "KeyError at line 36: 4",
+        ),
+        (
+            "scaled",
+            ARCH,
+            "self.width = width",
+            "self.width = width\n        assert width != 4, 'four'",
+            "AssertionError at line 15: four",
+        ),
+    ],
+)
+def test_an_exception_of_a_plugin_is_a_usage_error_of_a_run(
+    carousel: Carousel, tmp_path: Path, name: str, text: str, old: str, new: str, reason: str
+) -> None:
+    write(tmp_path, name, text.replace(old, new, 1))
+    option = "-t" if name == "first_bit" else "-a"
+    result = carousel("run", "tiny.toml", "--plugin", f"{name}.py", option, f"+{name}", "--dry-run")
+    assert (result.code, result.err) == (2, f"carousel: the plugin {name} fails: {reason}\n")

@@ -371,38 +371,3 @@ def test_a_task_whose_data_is_missing_is_accepted_wherever_it_notices(tmp_path: 
     assert load([write(tmp_path, "first_bit", text)]).disabled == ()
     with pytest.raises(ValueError, match="no data here"):
         tasks.build("first_bit")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "old", "new", "reason"),
-    [
-        (
-            "first_bit",
-            TASK,
-            "    def chance(",
-            "    @property\n    def data_digest(self):\n        raise OSError('\\nno such file')\n\n    def chance(",
-            "OSError at line 37: no such file",
-        ),
-        (
-            "first_bit",
-            TASK,
-            "    def chance(",
-            "    def check_length(self, length):\n        return {2: 0}[length]\n\n    def chance(",
-            "KeyError at line 36: 4",
-        ),
-        (
-            "scaled",
-            ARCH,
-            "self.width = width",
-            "self.width = width\n        assert width != 4, 'four'",
-            "AssertionError at line 15: four",
-        ),
-    ],
-)
-def test_an_exception_of_a_plugin_is_a_usage_error_of_a_run(
-    carousel: Carousel, tmp_path: Path, name: str, text: str, old: str, new: str, reason: str
-) -> None:
-    write(tmp_path, name, text.replace(old, new, 1))
-    option = "-t" if name == "first_bit" else "-a"
-    result = carousel("run", "tiny.toml", "--plugin", f"{name}.py", option, f"+{name}", "--dry-run")
-    assert (result.code, result.err) == (2, f"carousel: the plugin {name} fails: {reason}\n")
