@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bench.errors import name_and_message
 from bench.plugins.source_files import label
-from reports.format import listed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -90,7 +89,9 @@ def check_task(task_class: type[tasks.Task]) -> None:
 def _refuse_if_abstract(candidate: type) -> None:
     if missing := sorted(getattr(candidate, "__abstractmethods__", ())):
         advice = ", or derive it from arch.RecurrentLayer and define project and update" * ("step" in missing)
-        raise PluginError(f"{candidate.__name__} does not define {listed(missing)}: define what is missing{advice}")
+        raise PluginError(
+            f"{candidate.__name__} does not define {' and '.join(missing)}: define what is missing{advice}"
+        )
 
 
 def no_single_class(module: ModuleType, layers: int, task_classes: int) -> PluginError:
@@ -102,7 +103,7 @@ def no_single_class(module: ModuleType, layers: int, task_classes: int) -> Plugi
         return PluginError(f"{message}{layers} Layer and {task_classes} Task classes: keep one class per file")
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     others = [f"class {each.__name__}(arch.RecurrentLayer)" for each in own if issubclass(each, nn.Module)]
-    advice = f": write {listed(others)}, or derive from arch.Layer" if others else ""
+    advice = f": write {' or '.join(others)}, or derive from arch.Layer" if others else ""
     return PluginError(f"{message}none{advice}")
 
 

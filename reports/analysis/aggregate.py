@@ -24,7 +24,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import Setting, memory_share, shared_settings
@@ -123,6 +122,8 @@ def _single(shares: Shares) -> dict[Setting, Floats]:
 
 
 def _iqm(x_NR: Floats) -> Floats:
+    from scipy.stats import trim_mean  # takes half a second to import
+
     return np.asarray(trim_mean(x_NR, TRIMMED, axis=1))
 
 
