@@ -14,6 +14,7 @@ from results import Record, RunFile
 from tests.browser.conftest import WatchedPage
 from tests.browser.test_page import RULES, column, status_of
 from tests.reports import inner, synthetic
+from tests.reports.analysis.test_noise import disturbed
 
 pytestmark = pytest.mark.slow
 
@@ -187,7 +188,7 @@ def test_filters_match_names_with_options(watched: WatchedPage, tmp_path: Path) 
     assert column(page, 0) == [], "the labels do not show this option"
 
 
-@pytest.mark.parametrize("name", ["renamed_page", "inner_page"])
+@pytest.mark.parametrize("name", ["renamed_page", "inner_page", "interpreted_page"])
 def test_no_table_runs_off_a_wide_window(watched: WatchedPage, name: str, request: pytest.FixtureRequest) -> None:
     page = watched.open(request.getfixturevalue(name))
     page.set_viewport_size({"width": 1300, "height": 900})
@@ -206,6 +207,22 @@ def inner_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a page with gates and a ledger of claims."""
     records = [inner.record(case) for case in inner.cases()]
     return reports.write_page(inner.run(), records, tmp_path_factory.mktemp("inner") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def interpreted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a page on which a step is marked as interpreted and as noisy."""
+    records = [synthetic.record(case) for case in synthetic.cases()]
+    for index, record in enumerate(records):
+        if record.case.arch == "gru":
+            interpreted = disturbed(synthetic.interpreted(record), synthetic.POSITIONS, "call_step_seconds")
+            renamed = synthetic.renamed(record.case, arch="leaky_integrator:gate=both")
+            changes = {"measurements": interpreted.measurements, "probes": interpreted.probes}
+            records[index] = renamed.model_copy(update=changes)
+    run = synthetic.run([record.case for record in records])
+    path = reports.write_page(run, records, tmp_path_factory.mktemp("interpreted") / "report.html")
+    assert 'interpreted</span> <span class="soft">noisy' in path.read_text(encoding="utf-8")
+    return path
 
 
 def test_figures_refer_to_their_numbers(watched: WatchedPage, report: Path) -> None:
