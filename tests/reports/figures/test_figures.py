@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 
 import reports
@@ -119,15 +120,16 @@ def test_same_records_give_the_same_bytes(name: str, run: RunFile, records: list
 @pytest.mark.parametrize("arch", ["", "a_very_long_architecture:with=many,options=that,are="])
 def test_no_label_is_clipped(name: str, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = []
-    save = MplFigure.savefig
+    draw_svg = FigureCanvasSVG.print_svg
 
-    def measured(self: MplFigure, *arguments: object, **options: object) -> None:
-        save(self, *arguments, **options)  # type: ignore[arg-type]
-        extent = self.get_tightbbox(FigureCanvasAgg(self).get_renderer())  # type: ignore[no-untyped-call]
-        width, height = self.get_size_inches()
+    def measured(canvas: FigureCanvasSVG, out: object) -> None:
+        draw_svg(canvas, out)  # type: ignore[no-untyped-call]
+        figure = canvas.figure
+        extent = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())  # type: ignore[no-untyped-call]
+        width, height = figure.get_size_inches()
         outside.append(max(-extent.x0, -extent.y0, extent.x1 - width, extent.y1 - height))
 
-    monkeypatch.setattr(MplFigure, "savefig", measured)
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", measured)
     names = {case.arch: arch + Spec.parse_stored(case.arch).name for case in synthetic.cases()} if arch else {}
     cases = [case for case in synthetic.cases() if case.length == 32 or not arch]
     records = [synthetic.renamed(case, arch=names.get(case.arch, case.arch)) for case in cases]
