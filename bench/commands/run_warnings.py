@@ -39,7 +39,8 @@ def option_warnings(planned: Sequence[str], patterns: Sequence[str]) -> list[str
     lines = []
     for pattern in patterns:
         text = pattern.removeprefix("+")
-        spec, given = Spec.parse_stored(text), dict(Spec.parse_stored(text).options)
+        spec = Spec.parse_stored(text)
+        given = dict(spec.options)
         own = [other.options for each in planned if (other := Spec.parse_stored(each)).name == spec.name]
         is_of_plan = any(fnmatchcase(each, text) for each in planned)
         if not given or not own or is_of_plan or pattern.startswith("!"):

@@ -37,11 +37,11 @@ def forgotten_files(specs: Iterable[str], error: ValueError) -> str:
 
     unknown = dict.fromkeys(Spec.parse_stored(spec).name for spec in specs)
     files = [
-        file
+        plugin
         for name in unknown
         if name.isidentifier() and name not in arch.names() and name not in tasks.names()
-        for file in (f"{name}.py", name)
-        if (Path(file) / "__init__.py" if file == name else Path(file)).is_file()
+        for plugin, entry in ((f"{name}.py", f"{name}.py"), (name, f"{name}/{ENTRY}"))
+        if Path(entry).is_file()
     ]
     return f"; to use the plugin in this folder, add --plugin {' --plugin '.join(files)}" if files else ""
 

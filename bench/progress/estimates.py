@@ -94,7 +94,7 @@ class DurationEstimator:
 
 
 def _starts(spans: Iterable[Span]) -> list[float]:
-    """Return the seconds between training and the timing that follows it, which new worker processes need to start."""
+    """Return the seconds between training and the timing that follows it, in which a new worker process starts."""
     seconds, ended = [], 0.0
     previous: Span | None = None
     for span in sorted(spans, key=lambda span: span.began):

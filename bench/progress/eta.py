@@ -11,8 +11,8 @@ kind is shrunk towards a common slowdown, and the common slowdown is shrunk towa
 `done` and `spent` are expected and measured seconds of finished work, and PRIOR is `PRIOR_SECONDS`. The common slowdown
 of training jobs is independent of that of timing jobs.
 
-A worker process that starts imports its libraries before its first job begins. This time is not part of a job: it is
-counted for each process that is still to start.
+A new worker process imports its libraries before it begins its first job. This time belongs to no job. It is added for
+each process that is still to start.
 
 Suppose that only one architecture has finished work, and that it is misjudged by a factor. Its own estimate is soon
 corrected by that factor. The estimates of the other architectures are soon corrected by the square root of the factor.
@@ -76,7 +76,7 @@ class EtaEstimator:
             workers: number of training jobs that run in parallel.
             machines: number of timing jobs that run in parallel.
             starts: number of worker processes that will start, by their work; None for none.
-            start_seconds: expected seconds until a process that starts begins its first job.
+            start_seconds: expected seconds until a new process begins its first job.
             clock: returns the current time in seconds.
         """
         self._totals = {kind: _KindTotals(seconds) for kind, seconds in expected.items()}

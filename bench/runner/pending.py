@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,16 +138,11 @@ class Pending:
 
         The rounds of a group are spread over time. A slow phase of the machine therefore does not affect all of them.
         """
-        missing = [(repetition, case) for case in self.untimed for repetition in self._missing_repetitions[case.key]]
-
-        def group_key(entry: tuple[int, Case]) -> tuple[int, str, int, int]:
-            repetition, case = entry
-            return repetition, case.task, case.length, case.seed
-
-        return [
-            TimingGroup(repetition=key[0], cases=tuple(case for _, case in group))
-            for key, group in itertools.groupby(sorted(missing, key=group_key), key=group_key)
-        ]
+        groups: defaultdict[tuple[int, str, int, int], list[Case]] = defaultdict(list)
+        for case in self.untimed:
+            for repetition in self._missing_repetitions[case.key]:
+                groups[_group_key(repetition, case)].append(case)
+        return [TimingGroup(repetition=key[0], cases=tuple(cases)) for key, cases in sorted(groups.items())]
 
     @property
     def timing_seconds(self) -> float:
@@ -181,7 +175,7 @@ class Pending:
         """
         untrained = self.untrained
         groups = {
-            (repetition, case.task, case.length, case.seed)
+            _group_key(repetition, case)
             for case in [*untrained, *self.untimed]
             if case.is_reported and self.timing_probes
             for repetition in self._missing_repetitions.get(case.key, range(self.file.repeat))
@@ -199,3 +193,8 @@ class Pending:
             if case.is_reported:
                 expected[TIMING] += self.file.repeat * self.estimator.timing_seconds(case, self.timing_probes)
         return dict(expected)
+
+
+def _group_key(repetition: int, case: Case) -> tuple[int, str, int, int]:
+    """Return what the cases of a timing group share."""
+    return repetition, case.task, case.length, case.seed

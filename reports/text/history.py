@@ -18,7 +18,7 @@ MAX_BARS = 48
 """The largest number of runs in a sparkline; older runs are left out."""
 COMMIT_LETTERS = 10
 """Number of characters of a commit that are shown."""
-EDITED = " + edits"
+MODIFIED = ", modified"
 """What follows a commit if the code of the run differed from it."""
 
 
@@ -112,7 +112,7 @@ def run_rows(series: Series) -> list[RunRow]:
 def _commit_of(point: HistoryPoint) -> str:
     if point.commit is None:
         return ""
-    return f"{point.commit[:COMMIT_LETTERS]}{EDITED if point.is_modified else ''}"
+    return f"{point.commit[:COMMIT_LETTERS]}{MODIFIED if point.is_modified else ''}"
 
 
 def date_of(point: HistoryPoint) -> str:

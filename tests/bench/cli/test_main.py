@@ -376,4 +376,14 @@ def test_wrong_command_line_names_the_help_of_its_command(carousel: Carousel) ->
 
 
 def test_hidden_option_is_never_suggested(carousel: Carousel) -> None:
-    assert "--lanes" not in carousel("run", "--lane", "2").err
+    hidden = [
+        (command, option)
+        for command, group in main.commands().commands.items()
+        for parameter in group.params
+        if getattr(parameter, "hidden", False)
+        for option in parameter.opts
+    ]
+    assert hidden
+    for command, option in hidden:
+        error = carousel(command, option[:-1], "2").err
+        assert option[:-1] in error and option not in error

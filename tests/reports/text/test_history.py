@@ -180,4 +180,4 @@ def test_run_of_edited_code_is_told_apart_from_its_commit() -> None:
         for index, point in enumerate(whole.points)
     ]
     rows = run_rows(dataclasses.replace(whole, points=tuple(points)))
-    assert [row.commit for row in rows] == ["0123456789", "0123456789 + edits"]
+    assert [row.commit for row in rows] == ["0123456789", "0123456789, modified"]
