@@ -5,9 +5,10 @@ first on the import path. So both versions are measured by the same driver and b
 file imports only what every version with the same schema has.
 
 Requests and replies are lines of JSON, on standard input and standard output. The first reply is a greeting with the
-schema version. The requests are
+schema version, and whether the version can prepare processes. The requests are
 
     {"do": "describe", "plan": …, "device": …, "plugins": …}        the cases of a plan, and the environment
+    {"do": "prepare", "run": …, "archs": …, "workers": …, …}        a process for the next run; its events, then "done"
     {"do": "run", "run": …, "jobs": …, "workers": …, …}             one reply per event and per result, then "done"
 
 A reply `{"error": …}` says in one line why a request failed. The driver ends when its standard input is closed.
@@ -199,10 +200,14 @@ class _Replies:
         self.send({"event": "waiting", "worker": worker, "work": work, "runs": runs})
 
 
-def _run(request: Document, replies: _Replies) -> None:
+def _executor(request: Document) -> LocalExecutor:
     os.environ[RUN_VARIABLE] = request["run"]  # so that other runs can name it
+    return LocalExecutor(request["workers"], memory_bytes=request["memory_bytes"], code=_code())
+
+
+def _run(request: Document, replies: _Replies, executor: LocalExecutor) -> None:
     jobs = [job_of(document) for document in request["jobs"]]
-    with LocalExecutor(request["workers"], memory_bytes=request["memory_bytes"], code=_code()) as executor:
+    with executor:
         results = executor.run(jobs, timeout=request["timeout"], fresh=request["fresh"], events=replies)
         for result in results:
             index = next(index for index, job in enumerate(jobs) if job is result.job)
@@ -219,14 +224,20 @@ def _serve(requests: IO[str], replies: _Replies) -> None:
         os._exit(0)  # its workers end with it
 
     threading.Thread(target=read, daemon=True).start()
-    replies.send({"schema": SCHEMA})
+    replies.send({"schema": SCHEMA, "prepares": hasattr(LocalExecutor, "prepare")})
+    prepared: LocalExecutor | None = None
     while True:
         request = json.loads(waiting.get())
         try:
             if request["do"] == "describe":
                 replies.send({"described": describe(request)})
+            elif request["do"] == "prepare":
+                prepared = _executor(request)
+                prepared.prepare(tuple(request["archs"]), run=request["run"], events=replies)
+                replies.send({"done": True})
             else:
-                _run(request, replies)
+                executor, prepared = prepared or _executor(request), None
+                _run(request, replies, executor)
                 replies.send({"done": True})
         except ValidationError as error:
             first = error.errors()[0]

@@ -183,11 +183,25 @@ def _measure(
             if settings.time_limit is not None and time.monotonic() - began > settings.time_limit:
                 progress.report(f"the time limit is reached after {pair} pairs")
                 return
+            _prepare(sides, group, progress)
             in_order = list(zip(sides, group, strict=True))
             for side, of_side in reversed(in_order) if new_first else in_order:
                 side.execution.time(side.executor, progress, [of_side])
         if pair + 1 in LOOKS:
             undecided &= _undecided(sides, settings)
+
+
+def _prepare(sides: Sequence[_Side], group: Sequence[TimingGroup], progress: Progress) -> None:
+    """Start the processes of a pair together, before either is timed. This halves the time that a pair takes to start.
+
+    If one version cannot prepare a process, neither does, so that both are measured alike.
+    """
+    if not all(side.executor.prepares for side in sides):
+        return
+    for side, of_side in zip(sides, group, strict=True):
+        side.executor.start_preparing({case.arch for case in of_side.cases})
+    for side in sides:
+        side.executor.wait_until_prepared(progress)
 
 
 def _groups(sides: Sequence[_Side], pair: int, undecided: set[str]) -> list[tuple[TimingGroup, TimingGroup]]:

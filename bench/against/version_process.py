@@ -57,6 +57,8 @@ class VersionProcess:
         self.version, self.workers, self._memory_bytes = version, workers, memory_bytes
         self.run_id = ""
         """Id of the run whose turns the version takes, the same for both versions; empty before the first job."""
+        self.prepares = False
+        """Whether the version can prepare a process for its next timing job. Known once its driver has started."""
 
     def __enter__(self) -> Self:
         """Start the driver. Raises `UsageError` if it cannot run, or if it writes another schema version."""
@@ -78,7 +80,8 @@ class VersionProcess:
             os.close(writing)
         self._errors = ErrorOutput(reading)
         try:
-            schema = self._reply().get("schema")
+            greeting = self._reply()
+            schema, self.prepares = greeting.get("schema"), bool(greeting.get("prepares"))
             if schema != driver.SCHEMA:
                 raise UsageError(
                     f"{self.version.name} writes schema {schema} and this version schema {driver.SCHEMA}, so they "
@@ -128,8 +131,8 @@ class VersionProcess:
         """
         sent = list(jobs)
         by_keys = {tuple(case.key for case in job.cases): job for job in sent}
-        request = {"do": "run", "run": self.run_id, "workers": self.workers, "memory_bytes": self._memory_bytes}
-        self._send(request | {"timeout": timeout, "fresh": fresh, "jobs": [driver.job_document(job) for job in sent]})
+        documents = [driver.job_document(job) for job in sent]
+        self._send(self._for_workers("run") | {"timeout": timeout, "fresh": fresh, "jobs": documents})
         while not (reply := self._reply()).get("done"):
             if "result" in reply:
                 self._errors.show()
@@ -141,7 +144,20 @@ class VersionProcess:
             elif reply["event"] == "progressed":
                 events.job_progressed(JobProgress(**reply["progressed"]))
             else:
-                events.waiting_for_machine(reply["worker"], reply["work"], tuple(reply["runs"]))
+                _report_waiting(reply, events)
+
+    def start_preparing(self, archs: Iterable[str]) -> None:
+        """Ask for the process of the next timing job, with the kernels of `archs`. Do not wait for it."""
+        self._send(self._for_workers("prepare") | {"archs": sorted(archs)})
+
+    def wait_until_prepared(self, events: Events) -> None:
+        """Wait for the process. `events` receives any wait for the machine."""
+        while not (reply := self._reply()).get("done"):
+            _report_waiting(reply, events)
+
+    def _for_workers(self, do: str) -> dict[str, object]:
+        """Return the fields of a request that starts worker processes."""
+        return {"do": do, "run": self.run_id, "workers": self.workers, "memory_bytes": self._memory_bytes}
 
     def _send(self, request: Mapping[str, object]) -> None:
         assert self._process.stdin is not None
@@ -166,6 +182,10 @@ class VersionProcess:
         if "error" in reply:
             raise UsageError(f"{self.version.name}: {reply['error']}")
         return reply
+
+
+def _report_waiting(reply: Mapping[str, Any], events: Events) -> None:
+    events.waiting_for_machine(reply["worker"], reply["work"], tuple(reply["runs"]))
 
 
 def _variables(version: Version) -> dict[str, str]:

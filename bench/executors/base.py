@@ -71,7 +71,7 @@ def run_with_retries(
             stopping=stopping,
             on_wait=lambda runs: events.waiting_for_machine(worker.name, job.work, runs),
         ):
-            if job.work == "timing" and (fresh or "training" in worker.past_work):
+            if job.work == "timing" and (worker.past_work if fresh else "training" in worker.past_work):
                 worker.end()
             worker.past_work.add(job.work)
             attempt = worker.run(job, timeout, events, stopping)

@@ -12,7 +12,7 @@ from bench.executors.base import run_with_retries
 from bench.executors.events import Events, JobProgress, JobStarted
 from bench.executors.jobs import Job, JobResult
 from bench.executors.worker_process import WorkerProcess
-from bench.machine.lock import Work
+from bench.machine.lock import Work, machine_lock
 
 POLL_SECONDS = 0.2
 """Longest wait for a message, in seconds. Ctrl-C is handled between waits."""
@@ -43,6 +43,25 @@ class LocalExecutor:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.stop()
+
+    def prepare(self, archs: tuple[str, ...], *, run: str, events: Events) -> None:
+        """Start the process of the next timing job and load the kernels of `archs`.
+
+        No other run is timed meanwhile, but other executors of the same run may prepare a process.
+
+        Args:
+            archs: names of the architectures that the job will time.
+            run: id of the job's run.
+            events: receives any wait for the machine lock.
+        """
+        worker = self._workers[0]
+        with machine_lock(
+            "timing",
+            shared=True,
+            run=run,
+            on_wait=lambda runs: events.waiting_for_machine(worker.name, "timing", runs),
+        ):
+            worker.prepare(archs)
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
         """Run jobs and yield their results, as `Executor.run` specifies.

@@ -46,6 +46,13 @@ class Attempt:
     ended: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """Request to a process to compile or load the kernels of architectures before its first job."""
+
+    archs: tuple[str, ...]
+
+
 class WorkerProcess:
     """A child process that is started when a job needs it, and replaced after it has ended."""
 
@@ -64,6 +71,22 @@ class WorkerProcess:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._errors = ErrorOutput()
         self._stopped, self._lock = False, threading.Lock()
+
+    def prepare(self, archs: tuple[str, ...]) -> None:
+        """Start the process and compile or load the kernels of `archs`, so that the next job starts at once.
+
+        If this fails, the next job starts another process and reports the reason.
+        """
+        deadline = time.monotonic() + STARTUP_SECONDS
+        try:
+            connection = self._started()
+            connection.send(_Preparation(archs))
+            while not connection.poll(POLL_SECONDS):
+                if time.monotonic() > deadline:
+                    raise EOFError
+            connection.recv()
+        except (EOFError, OSError):
+            self.end()
 
     def run(self, job: Job, timeout: float | None, events: Events, stopping: Stopping) -> Attempt:
         """Run a job, and return the attempt after the job has ended.
@@ -200,19 +223,29 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
-    compiled, reported = set[str](), 0.0
+    compiled, compiling_seconds, reported = set[str](), 0.0, 0.0
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
-        specs = {case.arch for case in job.cases if isinstance(job, TimeJob) or case.protocol.trains} - compiled
+        specs = _archs_to_compile(job) - compiled
         compiled |= specs
-        compiling_seconds = arch.compile_kernels(sorted(specs)) if specs else reported
+        if specs:
+            compiling_seconds = arch.compile_kernels(sorted(specs))
+        if isinstance(job, _Preparation):
+            connection.send("prepared")
+            continue
         connection.send(("started", (compiling_seconds - reported, kernels.note())))
         reported = compiling_seconds
         result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
         connection.send(("result", result))
+
+
+def _archs_to_compile(job: Job | _Preparation) -> set[str]:
+    if isinstance(job, _Preparation):
+        return set(job.archs)
+    return {case.arch for case in job.cases if isinstance(job, TimeJob) or case.protocol.trains}
 
 
 def run_job(job: Job, connection: Connection) -> Any:

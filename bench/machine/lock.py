@@ -1,4 +1,4 @@
-"""Machine-wide lock: shared by training jobs, exclusive for timing jobs.
+"""Machine-wide lock: shared by training jobs, exclusive for timing jobs. A run may prepare timing jobs together.
 
 The file `carousel-machine.lock` in the system's temporary folder carries the lock. If a process dies, the operating
 system releases its file locks. The jobs that want the lock wait in a queue, which decides who goes first: see
@@ -52,6 +52,7 @@ class Stopped(Exception):
 def machine_lock(
     work: Work,
     *,
+    shared: bool = False,
     run: str = "",
     expected_seconds: float | None = None,
     stopping: Stopping | None = None,
@@ -61,6 +62,7 @@ def machine_lock(
 
     Args:
         work: `training` shares the machine with other training jobs; `timing` has the machine to itself.
+        shared: whether a timing job may have the machine together with other such jobs of its run.
         run: id of the job's run, which other runs that wait name. If it is empty, it is that of `RUN_VARIABLE`.
         expected_seconds: expected duration of a training job; None if it is unknown.
         stopping: a flag that cancels the wait; None for a wait that cannot be cancelled.
@@ -74,7 +76,7 @@ def machine_lock(
             run = run or os.environ.get(RUN_VARIABLE, "")
             entry = Entry(work=work, run=run, arrived=time.monotonic(), expected_seconds=expected_seconds)
             place = files.enter_context(_place_in_queue(entry))
-            kind = fcntl.LOCK_EX if work == "timing" else fcntl.LOCK_SH
+            kind = fcntl.LOCK_EX if work == "timing" and not shared else fcntl.LOCK_SH
             next_report = time.monotonic() + FIRST_REPORT_SECONDS
             while (blocking := place.blockers()) or not _try_lock(machine, kind):
                 if time.monotonic() > next_report:

@@ -40,12 +40,16 @@ class Versions:
     """Returns the standard deviation of the logarithm of a process's median."""
     change: Callable[[Description], Description] = lambda described: described
     """Returns what the base says instead of what is true here."""
+    prepare: bool = True
+    """Whether the versions can prepare processes."""
     unknown: str | None = None
     """An architecture that the base does not know."""
     failing: Callable[[str, Job], Any] = lambda side, job: None
     """Takes a side and a job, and returns the result of the job, or None to run it."""
     timed: list[tuple[str, str]] = field(default_factory=list)
     """The side and the architecture of each timed case, in the order of time."""
+    steps: list[tuple[str, ...]] = field(default_factory=list)
+    """What the versions did while they were timed, each with its side."""
     commit: str = ""
     """The revision that was checked out last."""
     open: int = 0
@@ -61,6 +65,7 @@ class InlineVersion:
 
     def __init__(self, versions: Versions, version: Version) -> None:
         self.versions, self.version = versions, version
+        self.prepares = versions.prepare
         self.side = "new" if version is THIS or version.name.startswith("commit") else "base"
 
     def __enter__(self) -> Self:
@@ -83,6 +88,12 @@ class InlineVersion:
         )
         return self.versions.change(described) if self.side == "base" else described
 
+    def start_preparing(self, archs: Iterable[str]) -> None:
+        self.versions.steps.append(("prepare", self.side, *sorted(archs)))
+
+    def wait_until_prepared(self, events: Events) -> None:
+        self.versions.steps.append(("prepared", self.side))
+
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
         assert fresh
         for job in map(driver.job_of, map(driver.job_document, jobs)):
@@ -98,6 +109,7 @@ class InlineVersion:
             return None
         assert all(job.weights)
         self.versions.timed += [(self.side, case.arch) for case in job.cases]
+        self.versions.steps.append(("time", self.side))
         return {case.key: self._timing(case, job) for case in job.cases}
 
     def _timing(self, case: Case, job: TimeJob) -> TimingResult:

@@ -65,6 +65,22 @@ def test_processes_alternate_as_the_run_says(measured: Carousel, versions: Versi
     assert all(first is not second for first, second in zip(new_first[::2], new_first[1::2], strict=True))
 
 
+def test_both_processes_of_a_pair_are_started_before_either_is_timed(measured: Carousel, versions: Versions) -> None:
+    measured("-a", "rnn")
+    pairs = [versions.steps[start : start + 6] for start in range(0, len(versions.steps), 6)]
+    assert len(pairs) == 8
+    for steps in pairs:
+        assert steps[:2] == [("prepare", "base", "rnn"), ("prepare", "new", "rnn")]
+        assert steps[2:4] == [("prepared", "base"), ("prepared", "new")]
+        assert {step for step, _ in steps[4:]} == {"time"}
+
+
+def test_neither_process_is_started_early_if_a_version_cannot_do_so(measured: Carousel, versions: Versions) -> None:
+    versions.prepare = False
+    assert measured("-a", "rnn").code == OK
+    assert {step for step, *_ in versions.steps} == {"time"}
+
+
 def test_two_runs_name_each_other_and_the_new_one_is_the_latest(measured: Carousel, versions: Versions) -> None:
     measured()
     (base, of_base), (new, of_new) = (stored()[side] for side in ("base", "new"))

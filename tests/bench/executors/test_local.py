@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
+from bench.executors import worker_process
 from bench.executors.base import MAX_TRIES
 from bench.executors.jobs import Failure, Job, TimeJob, TrainingResult, TrainJob
 from bench.executors.local import LocalExecutor
@@ -174,6 +175,26 @@ def test_timing_processes_have_not_trained_and_are_new_if_fresh(monkeypatch: pyt
             for job in (train, train, time_, time_):
                 list(executor.run([job], timeout=None, fresh=fresh, events=NoEvents()))
         assert processes == expected
+
+
+def test_a_prepared_process_times_the_next_job() -> None:
+    time_ = TimeJob(cases=(tiny_case(),), weights=(b"",), probes=("latency",), timing=Timing())
+    events = RecordedEvents()
+    before = worker_pids()
+    with LocalExecutor(1) as executor:
+        executor.prepare(("rnn",), run="mine", events=events)
+        prepared = worker_pids() - before
+        assert len(prepared) == 1
+        (ended,) = executor.run([time_], timeout=None, fresh=True, events=events)
+        assert worker_pids() - before == prepared
+    assert ended.result.status == "crashed"
+
+
+def test_a_process_that_cannot_be_prepared_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "STARTUP_SECONDS", 0.0)
+    before = worker_pids()
+    WorkerProcess("0").prepare(("rnn",))
+    assert worker_pids() == before
 
 
 def test_the_other_cases_are_trained(executed: Executed) -> None:

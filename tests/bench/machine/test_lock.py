@@ -35,8 +35,10 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Holder:
     """Another job on the machine, simulated by a thread."""
 
-    def __init__(self, work: Work, run: str = "", expected_seconds: float | None = None) -> None:
-        self.run, self.expected_seconds = run, expected_seconds
+    def __init__(
+        self, work: Work, run: str = "", expected_seconds: float | None = None, *, shared: bool = False
+    ) -> None:
+        self.run, self.expected_seconds, self.shared = run, expected_seconds, shared
         self.waits_for: set[str] = set()
         self.acquired, self.waiting, self.release, self.stopping = (threading.Event() for _ in range(4))
         self.thread = threading.Thread(target=self.hold, args=(work,), daemon=True)
@@ -47,6 +49,7 @@ class Holder:
             contextlib.suppress(Stopped),
             machine_lock(
                 work,
+                shared=self.shared,
                 run=self.run,
                 expected_seconds=self.expected_seconds,
                 stopping=self.stopping,
@@ -74,8 +77,10 @@ def holders() -> Iterator[list[Holder]]:
         holder.end()
 
 
-def enter(holders: list[Holder], work: Work, run: str = "", expected_seconds: float | None = None) -> Holder:
-    holders.append(Holder(work, run, expected_seconds))
+def enter(
+    holders: list[Holder], work: Work, run: str = "", expected_seconds: float | None = None, *, shared: bool = False
+) -> Holder:
+    holders.append(Holder(work, run, expected_seconds, shared=shared))
     return holders[-1]
 
 
@@ -100,6 +105,19 @@ def test_no_job_runs_in_parallel_with_a_timing_job(holders: list[Holder], work: 
     assert not later.acquired.is_set()
     timing.end()
     assert later.acquired.wait(TIMEOUT_SECONDS)
+
+
+def test_a_run_may_prepare_two_processes_together_while_no_other_job_runs(holders: list[Holder]) -> None:
+    first, second = (enter(holders, "timing", "mine", shared=True) for _ in range(2))
+    assert first.acquired.wait(TIMEOUT_SECONDS)
+    assert second.acquired.wait(TIMEOUT_SECONDS)
+    others = [enter(holders, "training", "other"), enter(holders, "timing", "other", shared=True)]
+    timing = enter(holders, "timing", "mine")
+    assert all(each.waiting.wait(TIMEOUT_SECONDS) for each in (*others, timing))
+    first.end()
+    assert not any(each.acquired.wait(SOON_SECONDS) for each in (*others, timing))
+    second.end()
+    assert all(each.waits_for == {"mine"} for each in others)
 
 
 def test_later_training_jobs_do_not_delay_a_waiting_timing_job(holders: list[Holder]) -> None:
