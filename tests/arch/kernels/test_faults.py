@@ -1,7 +1,8 @@
 """Tests of the kernel tests: with a planted fault, the comparison with the equations must fail.
 
 Compiling takes long. So a faulty kernel of a whole model has only the layers that its model needs, and the kernels of
-a module that a fault does not touch are used as they are.
+a module that a fault does not touch are used as they are. Half of the faults in streaming are planted by
+`tox -e faults` only.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tests.arch.kernels import (
     test_training,
 )
 
-pytestmark = pytest.mark.slow  # each fault compiles kernels again
+slow, long = pytest.mark.slow, pytest.mark.long  # each fault compiles kernels again
 
 SOURCE = Path(arch.kernels.__file__).parent
 SIZES = {"batch": 9, "steps": 5, "inputs": 3, "width": 18, "seed": 0}
@@ -48,6 +49,8 @@ class Fault:
     spec: str
     loads: tuple[str, ...] = ()
     """Modules that import the faulty module, in import order."""
+    is_long: bool = False
+    """Whether the fault is planted by `tox -e faults` only."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.there}"
@@ -135,10 +138,10 @@ STREAMING_FAULTS = [
         "gru",
         ("streaming.model_step",),
     ),
-    Fault("streaming.packed_step", "cell(sums[:last] + split", "cell(sums[:last] + of_h[1:]", "gru", PROGRAM),
-    Fault("streaming.packed_step", "numbers[numbers_at + depth - 1]", "numbers[numbers_at]", "lstm", PROGRAM),
+    Fault("streaming.packed_step", "cell(sums[:last] + split", "cell(sums[:last] + of_h[1:]", "gru", PROGRAM, True),
+    Fault("streaming.packed_step", "numbers[numbers_at + depth - 1]", "numbers[numbers_at]", "lstm", PROGRAM, True),
     Fault("streaming.model_step", "x, y = y, x", "pass", "lstm"),
-    Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer"),
+    Fault("streaming.model_step", "state[POSITION] += 1", "state[POSITION] += 2", "transformer", is_long=True),
     Fault(
         "streaming.block_step",
         "swap_pairs(pairs) * load_first(rotary, K + k, K - k)",
@@ -152,6 +155,7 @@ STREAMING_FAULTS = [
         "store_first(results, to + two_at, rows - two_at, one)",
         "rnn",
         ("streaming.packed_step", *PROGRAM),
+        is_long=True,
     ),
     Fault("streaming.packed_step", "packed + packed_bytes(2 * H, H)", "packed", "gru:reset=before", PROGRAM),
     Fault(
@@ -160,6 +164,7 @@ STREAMING_FAULTS = [
         "fma(splat(numbers[0])",
         "transformer",
         ("streaming.block_step", *PROGRAM),
+        is_long=True,
     ),
     Fault(
         "simd.matvec",
@@ -167,6 +172,7 @@ STREAMING_FAULTS = [
         "numbers_at",
         "lstm",
         ("streaming.recurrent_step", "streaming.block_step", "streaming.model_step"),
+        is_long=True,
     ),
 ]
 
@@ -242,6 +248,7 @@ def _loaded(name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
     return module
 
 
+@slow
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> None:
@@ -267,6 +274,7 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
     _is_caught(check, fault, tmp_path, monkeypatch)
 
 
+@slow
 def test_kernels_without_a_fault_pass_if_other_layers_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +284,9 @@ def test_kernels_without_a_fault_pass_if_other_layers_are_left_out(
     check_streaming("gru")
 
 
-@pytest.mark.parametrize("fault", STREAMING_FAULTS, ids=str)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=long if fault.is_long else slow, id=str(fault)) for fault in STREAMING_FAULTS]
+)
 def test_a_fault_in_streaming_is_caught(fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _is_caught(lambda: check_streaming(fault.spec), fault, tmp_path, monkeypatch)
 
