@@ -14,6 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import types
+from numba.extending import register_jitable
 
 from arch.kernels.simd.vector import (
     LANES,
@@ -261,8 +262,8 @@ def one_row_more(result, to, left, left_at, stride, right, at, step, depth, pane
         _row_more(result, to + column, 0, left, left_at, 0, stride, right, at + column, 0, step, depth)
 
 
-@njit
-def panels_of(width):  # type: ignore[no-untyped-def]
+@register_jitable
+def panels_of(width: int) -> int:
     """Return the number of vectors that `width` numbers fill, rounded up."""
     return (width + LANES - 1) // LANES
 

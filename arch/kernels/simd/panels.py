@@ -14,6 +14,7 @@ The rows of a plain matrix (depth, k · LANES) are a panel of k blocks, too. So 
 from __future__ import annotations
 
 from numba import njit
+from numba.extending import register_jitable
 
 from arch.kernels.simd.matvec import bits, floats, load_if
 from arch.kernels.simd.vector import LANES, fma, load, splat, store_first
@@ -171,8 +172,8 @@ def apply_packed(packed, bias, rows, depth, numbers, batch, result, stride, adds
         at += blocks * LANES * depth
 
 
-@njit(forceinline=True)
-def packed_bytes(rows, depth):  # type: ignore[no-untyped-def]
+@register_jitable
+def packed_bytes(rows: int, depth: int) -> int:
     """Return how many bytes a packed matrix of this shape takes."""
     return 4 * (-(-rows // LANES) * LANES * depth)
 

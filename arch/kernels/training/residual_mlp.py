@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numba import njit
+from numba.extending import register_jitable
 from torch import Tensor
 
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
@@ -40,8 +41,8 @@ EXTRA_SUMS = 7
 """Rows of the sums besides dW_2 and dW_1: db_1, dg, do, db_2, Σ dy, and dg and do of the final norm."""
 
 
-@njit
-def whole_tiles(width):  # type: ignore[no-untyped-def]
+@register_jitable
+def whole_tiles(width: int) -> int:
     """Return a number of rows of a product, rounded up to whole tiles."""
     return (width + ROWS - 1) // ROWS * ROWS
 

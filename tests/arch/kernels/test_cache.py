@@ -11,6 +11,8 @@ import importlib.util
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -245,3 +247,22 @@ def test_functions_that_kernels_close_over_are_inlined() -> None:
     folder = Path(arch.__file__).parent / "kernels"
     called = [path.name for path in folder.rglob("*.py") if "\n    @njit\n" in path.read_text(encoding="utf-8")]
     assert called == []
+
+
+@pytest.mark.slow
+def test_a_process_that_finds_its_kernels_in_the_cache_compiles_nothing() -> None:
+    """Small helpers that Python calls too must not be compiled, because each worker would do so when it starts."""
+    script = """
+from numba.core.dispatcher import _FunctionCompiler
+import arch
+compiled = []
+compile_core = _FunctionCompiler._compile_core
+_FunctionCompiler._compile_core = lambda self, *types: compiled.append(self.py_func) or compile_core(self, *types)
+specs = [*arch.names(), "gru:reset=before"]
+arch.compile_kernels(specs)
+print([f"{function.__module__}.{function.__name__}" for function in compiled])
+"""
+    home = Path(arch.__file__).parents[1]
+    for _ in range(2):  # the first process fills the cache
+        ended = subprocess.run([sys.executable, "-c", script], check=True, cwd=home, capture_output=True, text=True)
+    assert ended.stdout == "[]\n"

@@ -7,13 +7,14 @@ followed by zeros up to whole vectors.
 from __future__ import annotations
 
 from numba import njit
+from numba.extending import register_jitable
 
 from arch.kernels.simd.matvec import load_if
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store
 
 
-@njit(forceinline=True)
-def whole_vectors(width):  # type: ignore[no-untyped-def]
+@register_jitable
+def whole_vectors(width: int) -> int:
     """Return a number of columns, rounded up to whole vectors."""
     return (width + LANES - 1) // LANES * LANES
 

@@ -342,7 +342,7 @@ class TokenMix(torch.autograd.Function):
         d_x_BTD, d_before_BD = x_BTD.new_empty(x_BTD.shape), x_BTD.new_empty(before_BD.shape)
         arguments = Backward._make([*inputs, *gradients, d_x_BTD, d_before_BD, None, *ctx.sizes])
         tall = rows_of_sums(D, R, G)
-        width = max(int(panels_of(count)) for count in (D, H, R, G)) * LANES
+        width = max(panels_of(count) for count in (D, H, R, G)) * LANES
         sums_MP = sum_rows(backward_rows, arguments, len(x_BTD), 3 * _work(inputs), (sum(tall), width))
         *of_weights, of_others = sums_MP.split(tall)
         d_mu_6P, others_4P = of_others.split([MIXES, EXTRA_SUMS - MIXES])
