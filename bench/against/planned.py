@@ -70,6 +70,8 @@ class Settings:
     """New names of architectures and tasks by old names, in addition to those of the plan."""
     plugin_files: Sequence[Path] = ()
     """The files of the plugins of the request, as the user gave them."""
+    build: bool = False
+    """Whether to build an environment for a revision that pins other packages than those installed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,11 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
     names = _names(request, settings)
     require_no_circle(names)
     with contextlib.ExitStack() as stack:
-        base = stack.enter_context(given_version(settings.base))
+        base = stack.enter_context(
+            given_version(
+                settings.base, build=settings.build, announce=lambda line: print_lines([line], console, style="yellow")
+            )
+        )
         if base.note is not None:
             print_lines([base.note], console, style="yellow")
         planned = []

@@ -4,36 +4,32 @@
     a folder with the five packages                               that folder, run by this Python
     anything else                                                 a git revision, checked out into a temporary folder
 
-A temporary folder is removed at the end, also after an error, Ctrl-C or SIGTERM.
+This Python also runs a revision, unless it pins other packages and an environment is built for them. What is temporary
+is removed at the end, also after an error, Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from bench.against.environment import built_environment, differing_pins, interpreter_of
 from bench.errors import UsageError, informative_line
 from bench.machine.provenance import HOME
 
 PACKAGES = ("arch", "tasks", "bench", "results", "reports")
-INTERPRETERS = (Path("bin", "python"), Path("Scripts", "python.exe"))
-"""Where an environment has its Python, on POSIX systems and on Windows."""
 KERNELS = Path("arch", "kernels")
 COMPILED = (".nbi", ".nbc")
 """Endings of compiled kernels in `__pycache__`."""
-PINS = "constraints.txt"
-PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 DIRTY = "-dirty"
 """Ending by which `git describe --dirty` marks a commit with uncommitted changes."""
 MAX_SHOWN_PINS = 3
@@ -61,11 +57,19 @@ THIS = Version(name="this version", home=HOME)
 
 
 @contextlib.contextmanager
-def found_version(base: str, home: Path = HOME) -> Iterator[Version]:
+def found_version(
+    base: str, home: Path = HOME, *, build: bool = False, announce: Callable[[str], None] = lambda line: None
+) -> Iterator[Version]:
     """Yield the version that `base` names, and remove what it needed at the end.
 
-    `home` is a folder in the repository that holds git revisions. Raises `UsageError` if `base` names no version, or
-    if a revision cannot be checked out.
+    Args:
+        base: Python, folder or git revision.
+        home: Folder in the repository that holds git revisions.
+        build: Whether to build an environment for a revision that pins other packages than those installed here.
+        announce: Called with a line before an environment is built.
+
+    Raises `UsageError` if `base` names no version, if a revision cannot be checked out, or if its environment cannot be
+    built.
     """
     path = Path(base)
     if _is(path, "file"):
@@ -77,22 +81,28 @@ def found_version(base: str, home: Path = HOME) -> Iterator[Version]:
         if _has_packages(path):
             yield Version(name=f"the checkout {base}", home=path.resolve())
             return
-        python = next((path / each for each in INTERPRETERS if _is(path / each, "file")), None)
-        if python is not None:
+        if (python := interpreter_of(path)) is not None:
             yield Version(name=f"the environment {base}", python=str(python.absolute()))
             return
     commit = _commit(base, home)
     with _worktree(base, commit, home) as folder:
-        yield Version(name=f"revision {base}", home=folder, note=_differing_pins(base, folder))
+        version = Version(name=f"revision {base}", home=folder)
+        differing = differing_pins(folder)
+        if not (build and differing):
+            yield replace(version, note=_note(base, differing))
+            return
+        announce(f"building an environment with the packages that revision {base} pins, which takes minutes")
+        with built_environment(base, folder) as built:
+            yield replace(version, python=built)
 
 
 @contextlib.contextmanager
-def given_version(given: str | Version) -> Iterator[Version]:
+def given_version(given: str | Version, *, build: bool, announce: Callable[[str], None]) -> Iterator[Version]:
     """Yield a version that is given as it is, or by its name as `found_version` reads it."""
     if isinstance(given, Version):
         yield given
     else:
-        with found_version(given) as version:
+        with found_version(given, build=build, announce=announce) as version:
             yield version
 
 
@@ -207,24 +217,14 @@ def _copy_kernels(home: Path, folder: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def _differing_pins(revision: str, folder: Path) -> str | None:
+def _note(revision: str, differing: Sequence[str]) -> str | None:
     """Return a line on the packages that a revision pins to other versions than those installed; None without any."""
-    try:
-        pins = dict(PIN.findall((folder / PINS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
-    differing = []
-    for name, pinned in pins.items():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            installed = importlib.metadata.version(name)
-            if installed.partition("+")[0] != pinned:
-                differing.append(f"{name} {pinned} (installed: {installed})")
     if not differing:
         return None
     more = f" and {len(differing) - MAX_SHOWN_PINS} more" if len(differing) > MAX_SHOWN_PINS else ""
     return (
         f"revision {revision} pins {', '.join(differing[:MAX_SHOWN_PINS])}{more}; both versions are measured with the "
-        "installed packages; to measure it with its own, install it in an environment and give that Python to --against"
+        "installed packages; to measure it with its own, give --build"
     )
 
 

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, RenameOption, StoreOption
+from bench.cli.options import (
+    DEFAULT_STORE,
+    AllowOption,
+    BuildOption,
+    JsonOption,
+    PluginOption,
+    RenameOption,
+    StoreOption,
+)
 
 
 def bisect(
@@ -54,6 +62,7 @@ def bisect(
             help="Metrics whose regression makes a commit bad, as for carousel check (default: all metrics).",
         ),
     ] = None,
+    build: BuildOption = False,
     allow: AllowOption = None,
     rename: RenameOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -86,7 +95,13 @@ def bisect(
         plugin_files=plugin_files or [],
         as_json=as_json,
         against=AgainstOptions(
-            base=good, pairs=pairs, time_limit=time_limit, fail_on=fail_on, allow=allow, rename=rename or []
+            base=good,
+            pairs=pairs,
+            time_limit=time_limit,
+            fail_on=fail_on,
+            allow=allow,
+            rename=rename or [],
+            build=build,
         ),
     )
     raise typer.Exit(bisect_revisions(good, bad, options, case=case, arguments=sys.argv[1:]))

@@ -25,6 +25,14 @@ AllowOption = Annotated[
     typer.Option(metavar="FIELD,...", help="Fields in which the runs may differ, such as cpu,torch."),
 ]
 
+BuildOption = Annotated[
+    bool,
+    typer.Option(
+        "--build",
+        help="Measure git revisions with the packages that they pin, in temporary environments (default: with the "
+        "packages that are installed here).",
+    ),
+]
 RenameOption = Annotated[
     list[str] | None,
     typer.Option(

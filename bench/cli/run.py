@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DEFAULT_STORE, AllowOption, JsonOption, PluginOption, RenameOption, StoreOption
+from bench.cli.options import (
+    DEFAULT_STORE,
+    AllowOption,
+    BuildOption,
+    JsonOption,
+    PluginOption,
+    RenameOption,
+    StoreOption,
+)
 
 PATTERN_HELP = "A name or a glob; +NAME adds to the plan, !NAME excludes; repeatable."
 
@@ -134,6 +142,7 @@ def run(
             "Python, a folder with Carousel's packages, or a git revision.",
         ),
     ] = None,
+    build: BuildOption = False,
     pairs: Annotated[
         int | None,
         typer.Option(
@@ -229,6 +238,7 @@ def run(
             fail_on=fail_on,
             allow=allow,
             rename=rename or [],
+            build=build,
             strict=strict,
             files=CheckFiles(junit=junit, summary=summary),
         ),

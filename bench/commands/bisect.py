@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from bench.against.measure import measure_in_turns
 from bench.against.planned import Settings, selected_cases
-from bench.against.version import found_version, revisions_between
+from bench.against.version import Version, found_version, revisions_between
 from bench.commands.compare import compare_stored
 from bench.commands.comparison_options import parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
@@ -28,7 +29,7 @@ Answer = Literal["good", "bad", "unknown"]
 
 SHORT = 10
 """Number of digits of a commit that are shown."""
-FLAGS = frozenset({"-v", "--verbose", "--json", "--"})
+FLAGS = frozenset({"-v", "--verbose", "--json", "--build", "--"})
 """Words of the command that begin with a dash and have no value."""
 
 
@@ -91,7 +92,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     assert settings is not None
     steps: list[dict[str, str]] = []
     bounds = {"good": good, "bad": bad}
-    with only_documents_on_standard_output(options.as_json), found_version(good) as base:
+    with only_documents_on_standard_output(options.as_json), _version(good, settings, console) as base:
         request = new_request(options, arguments, console)
         verb = "changes" if len(commits) == 1 else "change"
         print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} the packages"], console)
@@ -126,6 +127,10 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     return code
 
 
+def _version(revision: str, settings: Settings, console: Console) -> AbstractContextManager[Version]:
+    return found_version(revision, build=settings.build, announce=lambda line: print_lines([line], console))
+
+
 def command_between(arguments: Sequence[str], given: tuple[str, str], bounds: tuple[str, str]) -> str:
     """Return a `bisect` command as shell text, with other revisions in place of the given ones.
 
@@ -149,7 +154,7 @@ def _judge(
     """Measure a commit in turns with the good one, and return the answer and its reason."""
     criterion = parse_fail_on(options.against.fail_on)
     try:
-        with found_version(commit) as version:
+        with _version(commit, settings, console) as version:
             named = replace(version, name=f"commit {commit[:SHORT]}")
             base, new = measure_in_turns(
                 request, replace(settings, new=named), console, quiet=options.quiet, is_step=True

@@ -38,6 +38,8 @@ class AgainstOptions:
     """Fields in which the versions may differ, separated by commas."""
     rename: Sequence[str] = ()
     """New names of architectures and tasks, such as `old=new`, in addition to those of the plan."""
+    build: bool = False
+    """Whether to build an environment for a revision that pins other packages than those installed here."""
     strict: bool = False
     """Whether inconclusive results fail the check."""
     files: CheckFiles = field(default_factory=CheckFiles)
@@ -58,6 +60,7 @@ class AgainstOptions:
             "--fail-on": self.fail_on,
             "--allow": self.allow,
             "--rename": self.rename or None,
+            "--build": self.build or None,
             "--strict": self.strict or None,
         } | self.files.by_option()
         if self.base is None:
@@ -84,6 +87,7 @@ class AgainstOptions:
             allow=parse_allow(self.allow),
             renamed=parse_renames(self.rename),
             plugin_files=plugin_files,
+            build=self.build,
         )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from bench.against import environment
 from bench.against.version import found_version
 from bench.errors import UsageError
 from tests.bench.against.repository import add_packages, git, program, repository, temporary
@@ -89,6 +93,73 @@ def refusal(base: str, home: Path) -> str:
         pass
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the commands that build an environment. They are not run, except for an empty file as its Python."""
+    seen: list[list[str]] = []
+
+    def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.append(list(command))
+        if "venv" in command:
+            python = Path(command[-1], environment.INTERPRETERS[0])
+            python.parent.mkdir()
+            python.touch()
+        failing = "pip" in command and os.environ.get("FAILING")
+        output = "ERROR: No matching distribution found for numpy==0.0.1\nWARNING: retried\n" if failing else ""
+        return subprocess.CompletedProcess(command, 1 if failing else 0, "", output)
+
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    return seen
+
+
+def test_an_environment_is_built_for_a_revision_that_pins_other_packages(
+    repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[str, Path]] = []
+
+    @contextlib.contextmanager
+    def environment_of(revision: str, home: Path) -> Iterator[str]:
+        built.append((revision, home))
+        yield "/its/python"
+
+    monkeypatch.setattr("bench.against.version.built_environment", environment_of)
+    lines: list[str] = []
+    with found_version("HEAD", repository, build=True, announce=lines.append) as version:
+        assert (version.python, version.note) == ("/its/python", None)
+        assert built == [("HEAD", version.home)]
+    assert lines == ["building an environment with the packages that revision HEAD pins, which takes minutes"]
+    (repository / "constraints.txt").write_text(f"pytest=={pytest.__version__}\n")
+    git(repository, "commit", "--quiet", "-am", "the pins of here")
+    with found_version("HEAD", repository, build=True, announce=lines.append) as version:
+        assert version.python == sys.executable
+    assert len(lines) == 1
+
+
+def test_an_environment_gets_the_pinned_packages_and_is_removed(
+    tmp_path: Path, temporary: Path, commands: list[list[str]]
+) -> None:
+    (tmp_path / "constraints.txt").touch()
+    with environment.built_environment("HEAD", tmp_path) as python:
+        assert temporary in Path(python).parents
+        assert commands[0][:3] == [sys.executable, "-m", "venv"]
+        assert commands[1][:4] == [python, "-m", "pip", "install"]
+        assert commands[1][-3:] == ["--constraint", str(tmp_path / "constraints.txt"), str(tmp_path)]
+    assert list(temporary.iterdir()) == []
+
+
+def test_packages_that_cannot_be_installed_are_said_in_a_line_and_nothing_is_left(
+    tmp_path: Path, temporary: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILING", "1")
+    with pytest.raises(UsageError) as refused, environment.built_environment("HEAD", tmp_path):
+        pass
+    assert str(refused.value) == (
+        "--against HEAD: its packages cannot be installed: ERROR: No matching distribution found for numpy==0.0.1; "
+        "leave out --build to measure it with the packages that are installed here"
+    )
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_is_no_version_is_refused(repository: Path, tmp_path: Path, temporary: Path) -> None:

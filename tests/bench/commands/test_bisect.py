@@ -58,7 +58,7 @@ def bisected(carousel: Carousel, versions: Versions, monkeypatch: pytest.MonkeyP
     """Return a function that searches `COMMITS`, whose version is this checkout."""
 
     @contextmanager
-    def found(revision: str) -> Iterator[Version]:
+    def found(revision: str, **_: object) -> Iterator[Version]:
         versions.commit = revision
         yield Version(name=f"revision {revision}", home=HOME)
 
