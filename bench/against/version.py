@@ -71,19 +71,11 @@ def found_version(
     Raises `UsageError` if `base` names no version, if a revision cannot be checked out, or if its environment cannot be
     built.
     """
-    path = Path(base)
-    if _is(path, "file"):
-        if not os.access(path, os.X_OK):
-            raise UsageError(f"--against {base}: the file cannot be executed; {KINDS}")
-        yield Version(name=f"the Python {base}", python=str(path.absolute()))
+    if (existing := _existing(base)) is not None:
+        if build:
+            raise UsageError(f"--build is for a git revision, and {existing.name} is none; leave it out")
+        yield existing
         return
-    if _is(path, "folder"):
-        if _has_packages(path):
-            yield Version(name=f"the checkout {base}", home=path.resolve())
-            return
-        if (python := interpreter_of(path)) is not None:
-            yield Version(name=f"the environment {base}", python=str(python.absolute()))
-            return
     commit = _commit(base, home)
     with _worktree(base, commit, home) as folder:
         version = Version(name=f"revision {base}", home=folder)
@@ -104,6 +96,21 @@ def given_version(given: str | Version, *, build: bool, announce: Callable[[str]
     else:
         with found_version(given, build=build, announce=announce) as version:
             yield version
+
+
+def _existing(base: str) -> Version | None:
+    """Return the version of a Python, a checkout or an environment; None if `base` is nothing of this kind."""
+    path = Path(base)
+    if _is(path, "file"):
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"--against {base}: the file cannot be executed; {KINDS}")
+        return Version(name=f"the Python {base}", python=str(path.absolute()))
+    if not _is(path, "folder"):
+        return None
+    if _has_packages(path):
+        return Version(name=f"the checkout {base}", home=path.resolve())
+    python = interpreter_of(path)
+    return None if python is None else Version(name=f"the environment {base}", python=str(python.absolute()))
 
 
 def revisions_between(good: str, bad: str, home: Path = HOME) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from bench.executors.events import Events
 from bench.executors.jobs import Failure, Job, JobResult, TrainJob
 from bench.executors.worker_process import WorkerProcess
-from bench.machine.lock import Stopping, machine_lock
+from bench.machine.lock import Stopping, Work, machine_lock
 from results import Span
 
 MAX_TRIES = 3
@@ -71,7 +71,8 @@ def run_with_retries(
             stopping=stopping,
             on_wait=lambda runs: events.waiting_for_machine(worker.name, job.work, runs),
         ):
-            if job.work == "timing" and (worker.past_work if fresh else "training" in worker.past_work):
+            unwanted: set[Work] = {"training", "timing"} if fresh else {"training"}
+            if job.work == "timing" and worker.past_work & unwanted:
                 worker.end()
             worker.past_work.add(job.work)
             attempt = worker.run(job, timeout, events, stopping)

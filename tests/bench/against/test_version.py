@@ -88,8 +88,8 @@ def test_kernels_of_equal_sources_are_copied_with_the_times_of_their_sources(rep
         assert not (version.home / "arch" / "kernels" / "__pycache__").exists()
 
 
-def refusal(base: str, home: Path) -> str:
-    with pytest.raises(UsageError) as refused, found_version(base, home):
+def refusal(base: str, home: Path, *, build: bool = False) -> str:
+    with pytest.raises(UsageError) as refused, found_version(base, home, build=build):
         pass
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -169,6 +169,9 @@ def test_what_is_no_version_is_refused(repository: Path, tmp_path: Path, tempora
     assert "no file or folder, and no git revision" in refusal("x" * 5000, repository)
     assert "cannot be executed" in refusal(str(tmp_path / "text"), repository)
     assert "a folder without Carousel's packages" in refusal(str(temporary), repository)
+    assert refusal(str(repository), repository, build=True) == (
+        f"--build is for a git revision, and the checkout {repository} is none; leave it out"
+    )
     assert "does not hold Carousel's packages" in refusal("HEAD~1", repository)
     assert "uncommitted changes are in no revision" in refusal("HEAD-dirty", repository)
     assert list(temporary.iterdir()) == []
