@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.against import driver
 from bench.against.version import Version
 from bench.against.version_process import VersionProcess
 from bench.errors import UsageError
+from bench.executors.events import JobStarted
+from bench.executors.jobs import TimeJob
 from tests.bench.against.repository import program
-from tests.bench.tiny import TIMING, tiny_plan
+from tests.bench.events import NoEvents
+from tests.bench.tiny import TIMING, tiny_case, tiny_plan
 
 GREETING = json.dumps({"schema": driver.SCHEMA})
 
@@ -93,3 +97,24 @@ def test_a_driver_describes_a_plan_and_names_what_this_version_lacks(tmp_path: P
         unknown = TIMING.model_copy(update={"positions": ()})
         with pytest.raises(UsageError, match=r"^the base: this version does not know timing\.positions: "):
             process.describe(tiny_plan(tmp_path, timing=unknown), device="cpu", plugins=())
+
+
+@pytest.mark.slow
+def test_a_driver_prepares_a_process_for_the_next_job(tmp_path: Path) -> None:
+    job = TimeJob(cases=(tiny_case(),), weights=(b"",), probes=("latency",), timing=TIMING)
+    with VersionProcess(Version(name="the base"), workers=1, memory_bytes=None) as process:
+        assert process.prepares
+        driver_process = psutil.Process(process._process.pid)
+        process.start_preparing({"rnn"})
+        process.wait_until_prepared(NoEvents())
+        workers = [child.pid for child in driver_process.children() if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 1
+        started: list[int] = []
+
+        class Watching(NoEvents):
+            def job_started(self, event: JobStarted) -> None:
+                started.extend(child.pid for child in driver_process.children())
+
+        (ended,) = process.run([job], timeout=None, fresh=True, events=Watching())
+    assert set(workers) <= set(started)
+    assert ended.result.status == "crashed"
