@@ -81,9 +81,11 @@ class RetNet(HeadLayer):
         for part in self.W_PD.split([width, width, C, C]):
             nn.init.xavier_uniform_(part, PROJECTION_GAIN)
         nn.init.xavier_uniform_(self.W_HC, OUTPUT_GAIN)
-        self.register_buffer("gamma_N", 1 - 2.0 ** (-5 - torch.arange(heads)), persistent=False)
+        self.register_buffer("gamma_N", 1 - torch.exp2(-5.0 - torch.arange(heads)), persistent=False)
         angle_J = frequencies(self.keys // 2, self.gamma_N.device)
-        self.register_buffer("rotation_2J", torch.stack([angle_J.cos(), angle_J.sin()]).float(), persistent=False)
+        rotation_2J = torch.empty(2, self.keys // 2, device=angle_J.device)
+        rotation_2J[0], rotation_2J[1] = angle_J.cos(), angle_J.sin()
+        self.register_buffer("rotation_2J", rotation_2J, persistent=False)
 
     @property
     def keys(self) -> int:

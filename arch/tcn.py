@@ -238,7 +238,7 @@ def _filters(width: int, kernel: int, inputs: int, weight_norm: bool) -> tuple[n
     """Return initial V (H, K, D), g (H,) and b (H,) of a convolution. Without `weight_norm`, g is None."""
     bound = 1 / math.sqrt(kernel * inputs)
     V_HKD = torch.empty(width, kernel, inputs).uniform_(-bound, bound)
-    g_H = nn.Parameter(torch.linalg.vector_norm(V_HKD, dim=(1, 2))) if weight_norm else None
+    g_H = nn.Parameter(V_HKD.square().sum((1, 2)).sqrt()) if weight_norm else None
     return nn.Parameter(V_HKD), g_H, nn.Parameter(torch.empty(width).uniform_(-bound, bound))
 
 

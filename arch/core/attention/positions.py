@@ -33,7 +33,7 @@ def _angles(start: int, steps: int, pairs: int, device: torch.device) -> Tensor:
 
 def frequencies(pairs: int, device: torch.device) -> Tensor:
     """Return the frequencies base^(-2j/K) of pairs j = 0 to K/2 - 1 in radians per step, as float64 (K/2,)."""
-    return FREQUENCY_BASE ** (-torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
+    return torch.pow(FREQUENCY_BASE, -torch.arange(pairs, dtype=torch.float64, device=device) / pairs)
 
 
 def rotary_factors(start: int, steps: int, pairs: int, like: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,17 @@ def test_a_model_on_the_meta_device_has_the_same_shapes_and_is_not_filled(spec: 
     assert {name: tensor.shape for name, tensor in meta_model.state_dict().items()} == shapes
     assert all(parameter.is_meta for parameter in meta_model.parameters())
     assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+def test_no_architecture_imports_the_compiler_of_torch_on_the_meta_device() -> None:
+    script = """
+import sys, arch
+for name in arch.names():
+    with arch.meta_device():
+        arch.build(name, outputs=2, channels=3, width=32)
+    assert "torch._dynamo" not in sys.modules, name
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
 
 
 def test_the_width_search_runs_once_for_the_same_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
