@@ -51,13 +51,16 @@ class _SkipValues(TorchFunctionMode):
     ) -> Any:
         keywords = kwargs or {}
         name = getattr(function, "__name__", "")
-        if name in FILLS or getattr(function, "__module__", None) == nn.init.__name__:
-            return args[0] if args else keywords["tensor"]
-        if name in RANGES:
+        if name in RANGES and torch.device(keywords.get("device") or "meta").type == "meta":
             made = function(*args, **{**keywords, "device": "cpu"})
             return torch.empty(made.shape, dtype=made.dtype)
+        tensors = [each for each in (*args, *keywords.values()) if isinstance(each, Tensor)]
+        if not tensors or not all(each.is_meta for each in tensors):
+            return function(*args, **keywords)
+        if name in FILLS or getattr(function, "__module__", None) == nn.init.__name__:
+            return tensors[0]
         if name in ELEMENTWISE:
-            shape = torch.broadcast_shapes(*(each.shape for each in args if isinstance(each, Tensor)))
+            shape = torch.broadcast_shapes(*(each.shape for each in tensors))
             return torch.empty(shape, dtype=function(*map(_of_one_number, args), **keywords).dtype)
         return function(*args, **keywords)
 

@@ -82,7 +82,11 @@ def budget_warnings(plan: Plan) -> list[str]:
     counts the settings in which embedding and readout take most of a budget of parameters.
     """
     cases = {(each.case.arch, each.case.task, each.case.length): each.case for each in reported_cases(plan)}
-    models = [(case, describe_on_meta(case, tasks.build(case.task))) for case in cases.values()]
+    models = [
+        (case, describe_on_meta(case, tasks.build(case.task), measures_state=case.budget.kind == "state"))
+        for case in cases.values()
+        if case.budget is not None
+    ]
     return [*reports.planned_misses(models), *_narrow_layers(models)]
 
 

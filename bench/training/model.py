@@ -58,23 +58,26 @@ def model_on_meta(case: Case, task: tasks.Task) -> arch.SequenceModel:
     return _build_on_meta(case.arch, task, length=case.length, depth=case.depth, budget=case.budget)
 
 
-def describe_model(case: Case, task: tasks.Task, model: arch.SequenceModel) -> Model:
-    """Return the sizes of a model of a case, as a record states them."""
+def describe_model(case: Case, task: tasks.Task, model: arch.SequenceModel, *, measures_state: bool = True) -> Model:
+    """Return the sizes of a model of a case, as a record states them. The state is measured by running two steps."""
     return Model(
         parameters=arch.parameter_count(model),
         layer_parameters=arch.parameter_count(model.layers),
         width=model.width,
         depth=case.depth,
-        state_bytes=stream_state_bytes(model, task, case.length),
+        state_bytes=stream_state_bytes(model, task, case.length) if measures_state else None,
         step_flops=model.step_flops(case.length),
     )
 
 
-def describe_on_meta(case: Case, task: tasks.Task) -> Model:
-    """Return the sizes of the model of a case without allocating the model."""
+def describe_on_meta(case: Case, task: tasks.Task, *, measures_state: bool = True) -> Model:
+    """Return the sizes of the model of a case without allocating the model.
+
+    Steps on the meta device take a tenth of a second. So `measures_state=False` leaves out the state.
+    """
     model = model_on_meta(case, task)
     with arch.meta_device():
-        return describe_model(case, task, model)
+        return describe_model(case, task, model, measures_state=measures_state)
 
 
 def stream_state_bytes(model: arch.SequenceModel, task: tasks.Task, length: int) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import arch
@@ -54,6 +55,18 @@ for name in arch.names():
     assert "torch._dynamo" not in sys.modules, name
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(arch.__file__).parents[1])
+
+
+def test_tensors_of_other_devices_have_values_and_results_on_the_meta_device_their_dtypes() -> None:
+    with arch.meta_device():
+        number = torch.full((2,), 3.0, device="cpu")
+        assert (number.fill_(5.0) * 2).tolist() == [10.0, 10.0]
+        assert torch.arange(3, device="cpu").tolist() == [0, 1, 2]
+        whole_N, real_M1 = torch.arange(4), torch.empty(3, 1, dtype=torch.float64)
+        results = [1 - whole_N, whole_N / 2, whole_N * real_M1, torch.complex(real_M1, real_M1).abs().exp()]
+    assert all(result.is_meta for result in results)
+    assert [tuple(result.shape) for result in results] == [(4,), (4,), (3, 4), (3, 1)]
+    assert [result.dtype for result in results] == [torch.int64, torch.float32, torch.float64, torch.float64]
 
 
 def test_the_width_search_runs_once_for_the_same_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
