@@ -22,6 +22,7 @@ FUNCTIONS = ("exp", "exp2", "expm1", "log", "log1p", "sin", "cos")
 ELEMENTWISE = frozenset((*CALCULATIONS, *FUNCTIONS))
 """Functions whose result has the common shape of their tensors."""
 RANGES = frozenset({"arange", "linspace"})
+"""Functions that create a tensor whose shape depends on the values of their arguments."""
 
 
 @contextlib.contextmanager
@@ -55,11 +56,11 @@ class _SkipValues(TorchFunctionMode):
             made = function(*args, **{**keywords, "device": "cpu"})
             return torch.empty(made.shape, dtype=made.dtype)
         tensors = [each for each in (*args, *keywords.values()) if isinstance(each, Tensor)]
-        if not tensors or not all(each.is_meta for each in tensors):
+        if not tensors or not tensors[0].is_meta:
             return function(*args, **keywords)
         if name in FILLS or getattr(function, "__module__", None) == nn.init.__name__:
             return tensors[0]
-        if name in ELEMENTWISE:
+        if name in ELEMENTWISE and all(each.is_meta for each in tensors):
             shape = torch.broadcast_shapes(*(each.shape for each in tensors))
             return torch.empty(shape, dtype=function(*map(_of_one_number, args), **keywords).dtype)
         return function(*args, **keywords)

@@ -62,6 +62,7 @@ def test_tensors_of_other_devices_have_values_and_results_on_the_meta_device_the
         number = torch.full((2,), 3.0, device="cpu")
         assert (number.fill_(5.0) * 2).tolist() == [10.0, 10.0]
         assert torch.arange(3, device="cpu").tolist() == [0, 1, 2]
+        assert torch.empty(2).copy_(number).is_meta
         whole_N, real_M1 = torch.arange(4), torch.empty(3, 1, dtype=torch.float64)
         results = [1 - whole_N, whole_N / 2, whole_N * real_M1, torch.complex(real_M1, real_M1).abs().exp()]
     assert all(result.is_meta for result in results)
