@@ -60,7 +60,10 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "ret_net.py",
         matrix_memories_equal_masked_attention,
         {
-            "all heads forget equally": ("2.0 ** (-5 - torch.arange(heads))", "2.0 ** (-5 - torch.zeros(heads))"),
+            "all heads forget equally": (
+                "torch.exp2(-5.0 - torch.arange(heads))",
+                "torch.exp2(-5.0 - torch.zeros(heads))",
+            ),
             "memory not rotated back after a chunk": (
                 "apply_rotary(rotated_BNKV.mT.contiguous(), rotary_TJ[-1].conj()).mT.contiguous()",
                 "rotated_BNKV",
