@@ -21,9 +21,17 @@ PINS = "constraints.txt"
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file. It is none if no file can have its name, or if it may not be looked at."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def interpreter_of(folder: Path) -> Path | None:
     """Return the Python of the environment in a folder; None if the folder has none."""
-    return next((folder / each for each in INTERPRETERS if (folder / each).is_file()), None)
+    return next((folder / each for each in INTERPRETERS if is_file(folder / each)), None)
 
 
 def differing_pins(home: Path) -> list[str]:
@@ -65,7 +73,7 @@ def built_environment(revision: str, home: Path) -> Iterator[str]:
         if python is None:
             raise _refusal(revision, "the environment has no Python")
         pins = home / PINS
-        constraints = ["--constraint", str(pins)] if pins.is_file() else []
+        constraints = ["--constraint", str(pins)] if is_file(pins) else []
         options = ["--quiet", "--disable-pip-version-check", "--no-input", *constraints]
         _run(revision, [str(python), "-m", "pip", "install", *options, str(home)])
         yield str(python)

@@ -1,9 +1,9 @@
 """Measure a plan with two versions in turns, until each case is decided.
 
-Both versions train all cases first. Then every timing group is timed by one fresh process of each version, side by
-side, again and again: these are the pairs. Which version comes first is drawn for every second pair, and the pair after
-it has the other order (ABBA or BAAB). So a linear drift cancels, and any other change of the machine meets each version
-by chance. After the numbers of pairs in `LOOKS`, the test decides which cases need more of them.
+Both versions train all cases first. Then every timing group is timed by one fresh process of each version, one after
+the other, again and again: these are the pairs. Which version comes first is drawn for every second pair, and the pair
+after it has the other order (ABBA or BAAB). So a linear drift cancels, and any other change of the machine meets each
+version by chance. After the numbers of pairs in `LOOKS`, the test decides which cases need more of them.
 
 Each version fills a run of its own. The two runs name each other, and `check` judges them by pairs, as here.
 """

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from bench.against.environment import built_environment, differing_pins, interpreter_of
+from bench.against.environment import built_environment, differing_pins, interpreter_of, is_file
 from bench.errors import UsageError, informative_line
 from bench.machine.provenance import HOME
 
@@ -101,11 +101,11 @@ def given_version(given: str | Version, *, build: bool, announce: Callable[[str]
 def _existing(base: str) -> Version | None:
     """Return the version of a Python, a checkout or an environment; None if `base` is nothing of this kind."""
     path = Path(base)
-    if _is(path, "file"):
+    if is_file(path):
         if not os.access(path, os.X_OK):
             raise UsageError(f"--against {base}: the file cannot be executed; {KINDS}")
         return Version(name=f"the Python {base}", python=str(path.absolute()))
-    if not _is(path, "folder"):
+    if not _is_folder(path):
         return None
     if _has_packages(path):
         return Version(name=f"the checkout {base}", home=path.resolve())
@@ -130,15 +130,15 @@ def revisions_between(good: str, bad: str, home: Path = HOME) -> list[tuple[str,
     return [(commit, subject) for commit, _, subject in (line.partition(" ") for line in listed)]
 
 
-def _is(path: Path, kind: str) -> bool:
+def _is_folder(path: Path) -> bool:
     try:
-        return path.is_file() if kind == "file" else path.is_dir()
-    except (OSError, ValueError):  # a name that no file can have
+        return path.is_dir()
+    except (OSError, ValueError):  # as for `is_file`
         return False
 
 
 def _has_packages(folder: Path) -> bool:
-    return all((folder / package / "__init__.py").is_file() for package in PACKAGES)
+    return all(is_file(folder / package / "__init__.py") for package in PACKAGES)
 
 
 def _commit(revision: str, home: Path) -> str:
@@ -151,7 +151,7 @@ def _commit(revision: str, home: Path) -> str:
         )
     found = _git(home, *VERIFY, f"{revision}^{{commit}}")
     if found.returncode:
-        where = "a folder" if _is(Path(revision), "folder") else "no file or folder"
+        where = "a folder" if _is_folder(Path(revision)) else "no file or folder"
         lacks = " without Carousel's packages" if where == "a folder" else ""
         raise UsageError(f"--against {revision} is {where}{lacks}, and no git revision of {home}; {KINDS}")
     return found.stdout.strip()

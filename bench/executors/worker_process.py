@@ -226,26 +226,26 @@ def _serve(connection: Connection, threads: int, code: str | None) -> None:
     compiled, compiling_seconds, reported = set[str](), 0.0, 0.0
     while True:
         try:
-            job = connection.recv()
+            request = connection.recv()
         except EOFError:
             return
-        specs = _archs_to_compile(job) - compiled
+        specs = _archs_to_compile(request) - compiled
         compiled |= specs
         if specs:
             compiling_seconds = arch.compile_kernels(sorted(specs))
-        if isinstance(job, _Preparation):
+        if isinstance(request, _Preparation):
             connection.send("prepared")
             continue
         connection.send(("started", (compiling_seconds - reported, kernels.note())))
         reported = compiling_seconds
-        result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(job, connection)
+        result = Failure("crashed", SOURCE_CHANGED) if source_changed else run_job(request, connection)
         connection.send(("result", result))
 
 
-def _archs_to_compile(job: Job | _Preparation) -> set[str]:
-    if isinstance(job, _Preparation):
-        return set(job.archs)
-    return {case.arch for case in job.cases if isinstance(job, TimeJob) or case.protocol.trains}
+def _archs_to_compile(request: Job | _Preparation) -> set[str]:
+    if isinstance(request, _Preparation):
+        return set(request.archs)
+    return {case.arch for case in request.cases if isinstance(request, TimeJob) or case.protocol.trains}
 
 
 def run_job(job: Job, connection: Connection) -> Any:

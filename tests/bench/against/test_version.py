@@ -52,6 +52,21 @@ def test_a_revision_is_checked_out_and_removed(repository: Path, temporary: Path
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 
 
+def test_a_folder_that_may_not_be_looked_into_is_refused(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, is_file = tmp_path / "closed", Path.is_file
+    closed.mkdir()
+
+    def refused(path: Path) -> bool:
+        if closed in path.parents:
+            raise PermissionError
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert "a folder without Carousel's packages" in refusal(str(closed), repository)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
 def test_a_revision_is_removed_after_an_error(repository: Path, temporary: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), found_version("HEAD", repository):
