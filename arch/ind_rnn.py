@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions
+from arch.core.memory.projection import project_one
 from arch.core.recurrent_layer import RecurrentLayer
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
@@ -113,7 +114,8 @@ class IndRNN(RecurrentLayer):
             return torch.stack(outputs), h_BH
 
         cell = diagonal.IND_RNN_TANH if self.nonlinearity == "tanh" else diagonal.IND_RNN_RELU
-        inputs = diagonal.Inputs(self.project(x_TBD), state.h_BH, weights=self.u_H[None])
+        projected_TBH = project_one(x_TBD, self.W_HD, self.b_H, backend="fused")
+        inputs = diagonal.Inputs(projected_TBH, state.h_BH, weights=self.u_H[None])
         h_TBH, h_BH = diagonal.scan(reference, cell, inputs)
         return h_TBH, IndRNNState(h_BH)
 

@@ -36,6 +36,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.diagonal import DiagonalLayer, positive, recur
 from arch.core.layer import BlockOptions
+from arch.core.memory.projection import project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
@@ -115,7 +116,8 @@ class MinGRU(DiagonalLayer):
             return h_BTH.transpose(0, 1), last.h_BH
 
         cell = diagonal.MIN_GRU_SIGNED if self.signed else diagonal.MIN_GRU
-        h_TBH, h_BH = diagonal.scan(reference, cell, diagonal.Inputs(self.project(x_TBD), state.h_BH))
+        projected_TBG = project_one(x_TBD, self.W_GD, self.b_G, backend="fused")
+        h_TBH, h_BH = diagonal.scan(reference, cell, diagonal.Inputs(projected_TBG, state.h_BH))
         return h_TBH, MinGRUState(h_BH)
 
     def streaming_spec(self) -> StreamingSpec | None:

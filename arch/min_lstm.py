@@ -35,6 +35,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.diagonal import DiagonalLayer, positive, recur
 from arch.core.layer import BlockOptions
+from arch.core.memory.projection import project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
@@ -99,7 +100,11 @@ class MinLSTM(DiagonalLayer):
         return MinLSTMState(self.empty(batch, self.width) + 0.5)
 
     def project(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.W_GD, self.b_G if self.offset_G is None else self.offset_G)
+        return functional.linear(x, self.W_GD, self._bias())
+
+    def _bias(self) -> Tensor | None:
+        """Return what is added to the product with the weights (G,), or None."""
+        return self.b_G if self.offset_G is None else self.offset_G
 
     def coefficients(self, projected_BTG: Tensor) -> tuple[Tensor, Tensor]:
         """Return f̂ and î ⊙ n of equation (5), each (B, T, H)."""
@@ -118,7 +123,8 @@ class MinLSTM(DiagonalLayer):
             h_BTH, last = self.follow(projected_TBG.transpose(0, 1), MinLSTMState(h_BH))
             return h_BTH.transpose(0, 1), last.h_BH
 
-        inputs = diagonal.Inputs(self.project(x_TBD), state.h_BH)
+        projected_TBG = project_one(x_TBD, self.W_GD, self._bias(), backend="fused")
+        inputs = diagonal.Inputs(projected_TBG, state.h_BH)
         h_TBH, h_BH = diagonal.scan(reference, diagonal.MIN_LSTM, inputs)
         return h_TBH, MinLSTMState(h_BH)
 

@@ -31,7 +31,7 @@ def calls(source: str, name: str) -> list[tuple[str, int]]:
     [
         (STREAMED_QUARTER, "summed", {"packed_layer_step": 2, "step": 2}),
         (STREAMED_TENTH, "summed", {"packed_layer_step": 1, "step": 1}),
-        (TRAINED_TENTH, "project_back", {"backward_rows": 1}),
+        (TRAINED_TENTH, "project_back", {"backward_rows": 2}),
     ],
 )
 def test_slowdown_repeats_products(slowdown: Slowdown, name: str, added: dict[str, int]) -> None:

@@ -12,6 +12,8 @@ Mamba (Gu & Dao 2023). Keys and queries of norm 1 are those of the delta rule (Y
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -28,11 +30,9 @@ def convolve(
     *,
     time: int = 1,
     activates: bool = False,
-    unit_channels: int = 0,
-    head_width: int = 1,
     backend: Backend = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Return n of equation (3) in the layout of u, and the last three inputs, (B, 3, C).
+    """Return s of equation (2), or c of (1), in the layout of u, and the last three inputs, (B, 3, C).
 
     Args:
         u_XYC: Inputs, (B, T, C), or (T, B, C) if `time` is 0.
@@ -41,30 +41,73 @@ def convolve(
         b_C: Bias, or None.
         time: The dimension of `u_XYC` that is the time, 0 or 1.
         activates: Whether SiLU (2) follows.
-        unit_channels: Number of first channels that are scaled to norm 1 per head, a multiple of `head_width`. It is 0
-            without SiLU.
-        head_width: Channels per head, K. C is a multiple of it.
         backend: `auto`, `reference` or `fused`, see `arch.core.backend`. `auto` runs the equations for a single step.
 
     Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
     """
     inputs = (u_XYC, before_BLC, w_LC) if b_C is None else (u_XYC, before_BLC, w_LC, b_C)
+    (n_XYC,) = _results(inputs, (u_XYC.shape[2],), time=time, activates=activates, backend=backend)
+    return n_XYC, last_inputs(u_XYC, before_BLC, time)
 
-    def reference(*given: Tensor) -> tuple[Tensor]:
+
+def convolve_heads(
+    u_BTC: Tensor,
+    before_BLC: Tensor,
+    w_LC: Tensor,
+    b_C: Tensor | None = None,
+    *,
+    widths: Sequence[int],
+    unit_channels: int,
+    head_width: int,
+    backend: Backend = "auto",
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return n of equation (3) in parts, each (B, T, width), and the last three inputs, (B, 3, C).
+
+    Each part has memory of its own, so that nothing is copied to split heads.
+
+    Args:
+        u_BTC: Inputs.
+        before_BLC, w_LC, b_C: As for `convolve`.
+        widths: Channels of one to three parts, in order. Each is a multiple of `head_width`, and their sum is C.
+        unit_channels: Number of first channels that are scaled to norm 1 per head, a multiple of `head_width`.
+        head_width: Channels per head, K.
+        backend: As for `convolve`.
+
+    Raises `ValueError` if `backend` is `fused` but the kernel cannot run.
+    """
+    inputs = (u_BTC, before_BLC, w_LC) if b_C is None else (u_BTC, before_BLC, w_LC, b_C)
+    parts = _results(inputs, widths, unit_channels=unit_channels, head_width=head_width, backend=backend)
+    return parts, last_inputs(u_BTC, before_BLC)
+
+
+def _results(
+    inputs: Sequence[Tensor],
+    widths: Sequence[int],
+    *,
+    time: int = 1,
+    activates: bool = True,
+    unit_channels: int = 0,
+    head_width: int = 1,
+    backend: Backend,
+) -> tuple[Tensor, ...]:
+    """Return the parts of n in the layout of u. The arguments are those of `convolve` and `convolve_heads`."""
+
+    def reference(*given: Tensor) -> tuple[Tensor, ...]:
         u_XYC, before_BLC, w_LC, *bias = given
         c_XYC = filtered(u_XYC, before_BLC, w_LC, bias[0] if bias else None, time)  # (1)
-        return (activated(c_XYC, unit_channels, head_width) if activates else c_XYC,)
+        n_XYC = activated(c_XYC, unit_channels, head_width) if activates else c_XYC
+        parts: tuple[Tensor, ...] = n_XYC.split(list(widths), 2)
+        return parts
 
-    B, T, C = len(before_BLC), u_XYC.shape[time], u_XYC.shape[2]
-    shapes = (tuple(u_XYC.shape), (B, CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
+    u_XYC, before_BLC = inputs[:2]
+    T, C = u_XYC.shape[time], u_XYC.shape[2]
+    shapes = (tuple(u_XYC.shape), (len(before_BLC), CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
     if not is_fused(backend, zip(inputs, shapes, strict=False), T):
-        (n_XYC,) = reference(*inputs)
-    else:
-        from arch.kernels.training import short_convolution as kernel
+        return reference(*inputs)
+    from arch.kernels.training import short_convolution as kernel
 
-        form = kernel.Form(time=time, activates=activates, unit_channels=unit_channels, head_width=head_width)
-        n_XYC = kernel.convolve(reference, form, *inputs)
-    return n_XYC, last_inputs(u_XYC, before_BLC, time)
+    form = kernel.Form(time, activates, unit_channels, head_width, tuple(widths))
+    return kernel.convolve(reference, form, *inputs)
 
 
 def filtered(u_XYC: Tensor, before_BLC: Tensor, w_LC: Tensor, b_C: Tensor | None, time: int) -> Tensor:

@@ -21,8 +21,8 @@ TABLES = (
         arch_checks.step_equals_scan,
         {
             "convolution state not carried": (
-                "return n_XYC, last_inputs(u_XYC, before_BLC, time)",
-                "return n_XYC, before_BLC.clone()",
+                "return parts, last_inputs(u_BTC, before_BLC)",
+                "return parts, before_BLC.clone()",
             ),
         },
         "delta_net",

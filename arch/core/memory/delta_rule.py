@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from arch.core.backend import Backend, Weight
-from arch.core.convolution import activated, convolve
+from arch.core.convolution import activated, convolve_heads
 from arch.core.matrix_memory import flops_per_step as memory_flops
 from arch.core.memory.heads import HeadLayer, convolution_flops, empty_inputs, uniform, uniform_filters
 from arch.core.memory.projection import Part, project
@@ -110,20 +110,20 @@ class DeltaLayer(HeadLayer):
         inputs_BLC, weights = None, torch.cat([self.W_CD, self.strength_ND, *others])
         parts = (Part(self.channels), Part(n * N, "sigmoid"), *(Part(len(weight)) for weight in others))
         c_BTC, beta_BTN, *products = project(x_BTD, weights, None, parts, backend=self.backend)  # (1), (3)
+        widths = [H, n * H, n * H]
         if self.filter_LC is None:
-            c_BTC = activated(c_BTC, (1 + n) * H, H // N)  # (1), (2)
+            q_BTH, k_BTC, v_BTC = activated(c_BTC, (1 + n) * H, H // N).split(widths, 2)  # (1), (2)
         else:
             assert state.inputs_BLC is not None
-            c_BTC, inputs_BLC = convolve(
+            (q_BTH, k_BTC, v_BTC), inputs_BLC = convolve_heads(
                 c_BTC,
                 state.inputs_BLC,
                 self.filter_LC,
-                activates=True,
+                widths=widths,
                 unit_channels=(1 + n) * H,
                 head_width=H // N,
                 backend=self.backend,
             )  # (1), (2)
-        q_BTH, k_BTC, v_BTC = c_BTC.split([H, n * H, n * H], 2)
         k_BSNK, v_BSNK = (part_BTC.reshape(B, T * n, N, H // N) for part_BTC in (k_BTC, v_BTC))
         q_BTNK, beta_BSN1 = q_BTH.unflatten(2, (N, -1)), self._in_range(beta_BTN)
         return Writes(q_BTNK, k_BSNK, v_BSNK, beta_BSN1, inputs_BLC, tuple(products))

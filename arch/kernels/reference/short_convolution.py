@@ -24,7 +24,9 @@ def forward(args: Forward, first: int, last: int) -> None:
     c_BTC, _ = _convolved(args, rows)
     s_BTC = c_BTC * c_BTC.sigmoid() if args.activates else c_BTC  # (2)
     scale_BTC = _scales(args, s_BTC)
-    _by_row(args, args.n)[rows] = s_BTC * scale_BTC  # (3)
+    for n, part_BTP in zip((args.n_0, args.n_1, args.n_2), _split(args, s_BTC * scale_BTC), strict=False):
+        assert n is not None
+        _by_row(args, n)[rows] = part_BTP  # (3)
     if args.scales is not None:
         args.scales[rows] = scale_BTC[..., : args.unit_channels : args.K]
 
@@ -34,10 +36,11 @@ def backward(args: Backward, first: int, last: int) -> None:
     assert args.sums is not None
     rows = slice(first, last)
     c_BTC, seen_BTC = _convolved(args, rows)
-    gate_BTC, ds_BTC = c_BTC.sigmoid(), _by_row(args, args.d_n)[rows].clone()
-    if args.n is not None:
+    gate_BTC, ds_BTC = c_BTC.sigmoid(), _joined(args, args.d_0, args.d_1, args.d_2)[rows]
+    if args.unit_channels:
         scaled = slice(0, args.unit_channels)
-        n_BTC, scale_BTC = _by_row(args, args.n)[rows][..., scaled], _scales(args, c_BTC * gate_BTC)[..., scaled]
+        n_BTC = _joined(args, args.n_0, args.n_1, args.n_2)[rows][..., scaled]
+        scale_BTC = _scales(args, c_BTC * gate_BTC)[..., scaled]
         along_BTC = _per_head(n_BTC * ds_BTC[..., scaled], args.K)
         ds_BTC[..., scaled] = scale_BTC * (ds_BTC[..., scaled] - n_BTC * along_BTC)  # (4)
     dc_BTC = ds_BTC * gate_BTC * (1 + c_BTC * (1 - gate_BTC)) if args.activates else ds_BTC  # (5)
@@ -51,9 +54,20 @@ def backward(args: Backward, first: int, last: int) -> None:
 
 
 def _by_row(args: Forward | Backward, x: Tensor) -> Tensor:
-    """Return a view (B, T, C) of a tensor in the layout of u."""
-    B, T, C = len(args.before), args.T, args.C
+    """Return a view (B, T, C) of a tensor in the layout of u, of any number of channels."""
+    B, T, C = len(args.before), args.T, x.shape[2]
     return x.as_strided((B, T, C), (args.row_stride * C, args.step_stride * C, 1))
+
+
+def _split(args: Forward, x_BTC: Tensor) -> tuple[Tensor, ...]:
+    """Return the parts of all channels."""
+    parts: tuple[Tensor, ...] = x_BTC.split([width for width in (args.P_0, args.P_1, args.P_2) if width], 2)
+    return parts
+
+
+def _joined(args: Backward, *parts: Tensor | None) -> Tensor:
+    """Return a copy (B, T, C) of all parts that there are."""
+    return torch.cat([_by_row(args, part) for part in parts if part is not None], 2)
 
 
 def _convolved(args: Forward | Backward, rows: slice) -> tuple[Tensor, Tensor]:

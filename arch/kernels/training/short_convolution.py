@@ -9,15 +9,17 @@ d· is the derivative of the loss with respect to ·. n = ρ s are the results. 
     dw_k = Σ_s u_s ⊙ dc_(s+3-k),  db = Σ_t dc_t              (7)
 
 The inputs of four steps stay in registers, and so do the gradients. The backward pass computes c again instead of
-keeping it. First it writes ds of scaled channels in the place of du. Both passes take a few steps at a time through
-all channels. Sequences lie in memory with the batch first or
-with the time first. The result lies as its input does.
+keeping it. Both passes take a few steps at a time through all channels. If the results are split or scaled, s and ds of
+these steps are kept apart, because heads start between vectors. Sequences lie in memory with the batch first or with
+the time first. The results lie as the input does.
 """
 
-# Shape suffixes: X, Y batch and time in either order, B batch, T time, L taps, C channels, K head width
+# Shape suffixes: X, Y batch and time in either order, B batch, T time, L taps, C channels, K head width, P part width
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,13 +40,16 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
+from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, load_if
 from arch.kernels.simd.reduction import lane_sum
-from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
+from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
 
 STEPS_AT_ONCE = 32
 """Number of steps that pass through all channels together. They stay in the L1 cache meanwhile."""
+MAX_PARTS = 3
+"""Largest number of parts of the results: queries, keys and values."""
 
 
 class Form(NamedTuple):
@@ -55,12 +60,14 @@ class Form(NamedTuple):
         activates: Whether SiLU follows.
         unit_channels: Number of first channels that are scaled to norm 1 per head. It is 0 without SiLU.
         head_width: Channels per head.
+        widths: Channels of each part of the results, which are multiples of `head_width`.
     """
 
     time: int
     activates: bool
     unit_channels: int
     head_width: int
+    widths: tuple[int, ...]
 
 
 class Sizes(NamedTuple):
@@ -70,6 +77,7 @@ class Sizes(NamedTuple):
         activates, unit_channels, K: See `Form`. K is `head_width`.
         T, C: Steps and channels.
         row_stride, step_stride: Distances between rows of the batch and between steps of `u`, in units of C.
+        P_0, P_1, P_2: Channels of the parts of the results. They are 0 for missing parts.
     """
 
     activates: bool
@@ -79,6 +87,9 @@ class Sizes(NamedTuple):
     C: int
     row_stride: int
     step_stride: int
+    P_0: int
+    P_1: int
+    P_2: int
 
 
 class Forward(NamedTuple):
@@ -87,16 +98,18 @@ class Forward(NamedTuple):
     Args:
         u, before: Inputs (B, T, C) or (T, B, C), and the three before them (B, 3, C), oldest first.
         filters, bias: w (4, C), oldest input first, and b (C,) or None.
-        n: Results in the layout of `u`, written.
+        n_0, n_1, n_2: Parts of the results in the layout of `u`, written, or None.
         scales: ρ of each scaled head (B, T, unit_channels / K), written, or None if no channel is scaled.
-        activates, unit_channels, K, T, C, row_stride, step_stride: See `Sizes`.
+        activates, unit_channels, K, T, C, row_stride, step_stride, P_0, P_1, P_2: See `Sizes`.
     """
 
     u: Tensor
     before: Tensor
     filters: Tensor
     bias: Tensor | None
-    n: Tensor
+    n_0: Tensor
+    n_1: Tensor | None
+    n_2: Tensor | None
     scales: Tensor | None
     activates: bool
     unit_channels: int
@@ -105,6 +118,9 @@ class Forward(NamedTuple):
     C: int
     row_stride: int
     step_stride: int
+    P_0: int
+    P_1: int
+    P_2: int
 
 
 class Backward(NamedTuple):
@@ -112,20 +128,24 @@ class Backward(NamedTuple):
 
     Args:
         u, before, filters, bias, scales: As for `Forward`.
-        n: Results, or None if no channel is scaled.
-        d_n: Gradient of the results, in their layout.
+        n_0, n_1, n_2: Parts of the results, or None if no channel of the part is scaled.
+        d_0, d_1, d_2: Gradients of the parts, in their layout, or None.
         d_u, d_before: Gradients of `u` and `before`, written.
         sums: Sums (5, C), added to: dw and db. `sum_rows` sets it for each share.
-        activates, unit_channels, K, T, C, row_stride, step_stride: See `Sizes`.
+        activates, unit_channels, K, T, C, row_stride, step_stride, P_0, P_1, P_2: See `Sizes`.
     """
 
     u: Tensor
     before: Tensor
     filters: Tensor
     bias: Tensor | None
-    n: Tensor | None
+    n_0: Tensor | None
+    n_1: Tensor | None
+    n_2: Tensor | None
     scales: Tensor | None
-    d_n: Tensor
+    d_0: Tensor
+    d_1: Tensor | None
+    d_2: Tensor | None
     d_u: Tensor
     d_before: Tensor
     sums: Tensor | None
@@ -136,6 +156,9 @@ class Backward(NamedTuple):
     C: int
     row_stride: int
     step_stride: int
+    P_0: int
+    P_1: int
+    P_2: int
 
 
 @njit(forceinline=True)
@@ -155,14 +178,21 @@ def _input(u, before, row, t, channel, args):  # type: ignore[no-untyped-def]
     return load_first(u, (row * args.row_stride + t * args.step_stride) * args.C + channel, count)
 
 
+@njit(forceinline=True)
+def _chosen(part, first, second, third):  # type: ignore[no-untyped-def]
+    """Return the number of a part, of those of all parts."""
+    return first if part == 0 else second if part == 1 else third
+
+
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the results of rows `first` to `last` of the batch."""
     args = arguments_at(record, Forward)
-    T, C, K, n, scales = args.T, args.C, args.K, floats(args.n), floats(args.scales)
+    T, C, K, n, scales = args.T, args.C, args.K, floats(args.n_0), floats(args.scales)
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
-    heads, activates, padded = args.unit_channels // K, args.activates != 0, (K + LANES - 1) // LANES * LANES
-    apart = np.empty(heads * padded, np.float32)  # a read of n must not wait for the write of the head before it
+    heads, activates, width = args.unit_channels // K, args.activates != 0, panels_of(C) * LANES
+    goes_on = args.P_1 > 0 or heads > 0
+    held = np.empty(STEPS_AT_ONCE * width, np.float32)  # s
     for row in range(first, last):
         for begin in range(0, T, STEPS_AT_ONCE):
             end = min(T, begin + STEPS_AT_ONCE)
@@ -179,52 +209,69 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     step = (row * args.row_stride + t * args.step_stride) * C + channel
                     now = load_first(u, step, count)
                     c = cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
-                    store_first(n, step, count, silu(c) if activates else c)  # (2)
+                    s = silu(c) if activates else c  # (2)
+                    if goes_on:
+                        store(held, (t - begin) * width + channel, s)
+                    else:
+                        store_first(n, step, count, s)
                     oldest, older, latest = older, latest, now
-            for t in range(begin, end if heads > 0 else begin):
-                start, of_scales = (row * args.row_stride + t * args.step_stride) * C, (row * T + t) * heads
-                for head in range(heads):
-                    squares = splat(0.0)
-                    for channel in range(0, K, LANES):
-                        s = load_first(n, start + head * K + channel, K - channel)
-                        store(apart, head * padded + channel, s)
-                        squares = fma(s, s, squares)
-                    scales[of_scales + head] = scale_to_unit(squares)
-                for head in range(heads):
-                    scale = splat(scales[of_scales + head])
-                    for channel in range(0, K, LANES):
-                        s = load(apart, head * padded + channel)
-                        store_first(n, start + head * K + channel, K - channel, scale * s)  # (3)
+            for t in range(begin, end if goes_on else begin):
+                at, place = row * args.row_stride + t * args.step_stride, (t - begin) * width
+                scale_at, head = (row * T + t) * heads, 0
+                for part in range(MAX_PARTS):
+                    P = _chosen(part, args.P_0, args.P_1, args.P_2)
+                    results = floats(_chosen(part, args.n_0, args.n_1, args.n_2))
+                    for to in range(at * P, (at + 1) * P, K):
+                        scale = splat(1.0)
+                        if head < heads:
+                            squares = splat(0.0)
+                            for channel in range(0, K, LANES):
+                                s = load_first(held, place + channel, K - channel)
+                                squares = fma(s, s, squares)
+                            scales[scale_at + head] = scale_to_unit(squares)
+                            scale = splat(scales[scale_at + head])
+                        for channel in range(0, K, LANES):
+                            s = load_first(held, place + channel, K - channel)
+                            store_first(results, to + channel, K - channel, scale * s)  # (3)
+                        place, head = place + K, head + 1
 
 
 @kernel(ROWS_SIGNATURE)
 def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_u` and `d_before`, and add the weight gradients to `sums`, for rows `first` to `last` of the batch."""
     args = arguments_at(record, Backward)
-    T, C, K, n, d_n, d_u = args.T, args.C, args.K, floats(args.n), floats(args.d_n), floats(args.d_u)
+    T, C, K, d_n, d_u = args.T, args.C, args.K, floats(args.d_0), floats(args.d_u)
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
     scales, d_before, sums = floats(args.scales), floats(args.d_before), floats(args.sums)
     heads, activates, zero = args.unit_channels // K, args.activates != 0, splat(0.0)
-    width = (C + LANES - 1) // LANES * LANES
+    width, goes_on = panels_of(C) * LANES, args.P_1 > 0 or heads > 0
     carried = np.empty(3 * width, np.float32)  # dc of the last three steps
+    held = np.empty(STEPS_AT_ONCE * width + LANES, np.float32)  # ds
     for row in range(first, last):
         carried[:] = 0
         for begin in range(0, T, STEPS_AT_ONCE):
             end = min(T, begin + STEPS_AT_ONCE)
-            for t in range(begin, end if heads > 0 else begin):
-                for head in range(heads):
-                    start = (row * args.row_stride + t * args.step_stride) * C + head * K
-                    products = zero
-                    for channel in range(0, K, LANES):
-                        at, count = start + channel, K - channel
-                        products = fma(load_first(n, at, count), load_first(d_n, at, count), products)
-                    along, scale = splat(lane_sum(products)), splat(scales[(row * T + t) * heads + head])
-                    for channel in range(0, K, LANES):
-                        at, count = start + channel, K - channel
-                        ds = load_first(d_n, at, count) - load_first(n, at, count) * along
-                        store_first(d_u, at, count, ds * scale)  # (4)
+            for t in range(begin, end if goes_on else begin):
+                at, place = row * args.row_stride + t * args.step_stride, (t - begin) * width
+                scale_at, head = (row * T + t) * heads, 0
+                for part in range(MAX_PARTS):
+                    P = _chosen(part, args.P_0, args.P_1, args.P_2)
+                    results = floats(_chosen(part, args.n_0, args.n_1, args.n_2))
+                    gradients = floats(_chosen(part, args.d_0, args.d_1, args.d_2))
+                    for to in range(at * P, (at + 1) * P, K):
+                        along, scale = zero, splat(1.0)
+                        if head < heads:
+                            for channel in range(0, K, LANES):
+                                of_n = load_first(results, to + channel, K - channel)
+                                along = fma(of_n, load_first(gradients, to + channel, K - channel), along)
+                            along, scale = splat(lane_sum(along)), splat(scales[scale_at + head])
+                        for channel in range(0, K, LANES):
+                            ds = load_first(gradients, to + channel, K - channel)
+                            ds = ds - load_if(head < heads, results, to + channel, K - channel) * along
+                            store(held, place + channel, scale * ds)  # (4); the next head follows in its lanes
+                        place, head = place + K, head + 1
             for channel in range(0, C, LANES):
-                count, scaled = C - channel, args.unit_channels - channel
+                count = C - channel
                 w_0, w_1, w_2, w_3 = _filters(filters, channel, C)
                 bias = load_if(args.bias != 0, biases, channel, count)
                 oldest, older = (
@@ -239,9 +286,11 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     dc_3, now = zero, zero
                     if t < T:
                         step = (row * args.row_stride + t * args.step_stride) * C + channel
-                        now, dc_3 = load_first(u, step, count), load_first(d_n, step, count)
-                        if scaled > 0:
-                            dc_3 = first_or(load_first(d_u, step, scaled), scaled, dc_3)
+                        now = load_first(u, step, count)
+                        if goes_on:
+                            dc_3 = load_first(held, (t - begin) * width + channel, count)
+                        else:
+                            dc_3 = load_first(d_n, step, count)
                         if activates:
                             dc_3 = dc_3 * silu_slope(cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now))  # (5)
                         d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)
@@ -269,41 +318,52 @@ def _sizes(form: Form, u_XYC: Tensor) -> Sizes:
     """Return the sizes for contiguous inputs."""
     X, Y, C = u_XYC.shape
     T, row_stride, step_stride = (X, 1, Y) if form.time == 0 else (Y, Y, 1)
-    return Sizes(*form[1:], T=T, C=C, row_stride=row_stride, step_stride=step_stride)
+    _, activates, unit_channels, K, widths = form
+    return Sizes(activates, unit_channels, K, T, C, row_stride, step_stride, *_three(widths, 0))
+
+
+def _three(items: Sequence[Any], missing: Any) -> list[Any]:
+    """Return the items of the parts, with `missing` for parts that there are not."""
+    return [*items, *[missing] * (MAX_PARTS - len(items))]
 
 
 class Convolution(torch.autograd.Function):
-    """The map from u, the inputs before, the filters and the bias, if there is one, to the results in u's layout."""
+    """The map from u, the inputs before, the filters and the bias, if there is one, to the parts in u's layout."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, reference: Reference, form: Form, *inputs: Tensor) -> tuple[Tensor, ...]:
         u_XYC, before_BLC, w_LC, *bias = inputs
-        B, sizes, n_XYC = len(before_BLC), _sizes(form, u_XYC), torch.empty_like(u_XYC)
+        B, sizes = len(before_BLC), _sizes(form, u_XYC)
+        parts = tuple(u_XYC.new_empty(*u_XYC.shape[:2], width) for width in form.widths)
         heads = sizes.unit_channels // sizes.K
         scales_BTN = u_XYC.new_empty(B, sizes.T, heads) if heads else None
-        arguments = Forward(u_XYC, before_BLC, w_LC, bias[0] if bias else None, n_XYC, scales_BTN, *sizes)
+        given = (u_XYC, before_BLC, w_LC, bias[0] if bias else None)
+        arguments = Forward._make([*given, *_three(parts, None), scales_BTN, *sizes])
         run_rows(forward_rows, arguments, B, u_XYC.numel())
+        starts = accumulate(form.widths, initial=0)
+        scaled = [part if start < sizes.unit_channels else None for part, start in zip(parts, starts, strict=False)]
         ctx.reference, ctx.form = reference, form
-        ctx.save_for_backward(*inputs, n_XYC if heads else None, scales_BTN)
-        return n_XYC
+        ctx.save_for_backward(*inputs, *_three(scaled, None), scales_BTN)
+        return parts
 
     @staticmethod
     @without_autocast
-    def backward(ctx: Any, d_n_XYC: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, n_XYC, scales_BTN = ctx.saved_tensors
-        if needs_reference(d_n_XYC):
-            return None, None, *reference_gradients(ctx.reference, inputs, (d_n_XYC,))
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, n_0, n_1, n_2, scales_BTN = ctx.saved_tensors
+        if needs_reference(*gradients):
+            return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         u_XYC, before_BLC, w_LC, *bias = inputs
         B, C = len(before_BLC), u_XYC.shape[2]
         d_u_XYC, d_before_BLC = torch.empty_like(u_XYC), torch.empty_like(before_BLC)
-        given = (u_XYC, before_BLC, w_LC, bias[0] if bias else None, n_XYC, scales_BTN, d_n_XYC)
-        arguments = Backward(*given, d_u_XYC, d_before_BLC, None, *_sizes(ctx.form, u_XYC))
+        given = (u_XYC, before_BLC, w_LC, bias[0] if bias else None, n_0, n_1, n_2, scales_BTN)
+        written, sizes = (d_u_XYC, d_before_BLC, None), _sizes(ctx.form, u_XYC)
+        arguments = Backward._make([*given, *_three(gradients, None), *written, *sizes])
         sums = sum_rows(backward_rows, arguments, B, 2 * u_XYC.numel(), (CONV_STEPS + 1, C))
         return None, None, d_u_XYC, d_before_BLC, sums[:CONV_STEPS], *([sums[CONV_STEPS]] if bias else [])
 
 
-def convolve(reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
-    """Return the results in the layout of u, by `Convolution`.
+def convolve(reference: Reference, form: Form, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Return the parts of the results in the layout of u, by `Convolution`.
 
     Args:
         reference: Function of `inputs` that computes the same results in plain torch. Second derivatives use it.
@@ -311,5 +371,5 @@ def convolve(reference: Reference, form: Form, *inputs: Tensor) -> Tensor:
         inputs: u (B, T, C) or (T, B, C), the inputs before (B, 3, C), w (4, C), and b (C,) if there is a bias.
     """
     contiguous = [tensor.contiguous() for tensor in inputs]
-    n_XYC: Tensor = Convolution.apply(reference, form, *contiguous)  # type: ignore[no-untyped-call]
-    return n_XYC
+    parts: tuple[Tensor, ...] = Convolution.apply(reference, form, *contiguous)  # type: ignore[no-untyped-call]
+    return parts

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import arch
-from arch.core.convolution import convolve
+from arch.core.convolution import convolve, convolve_heads
 from arch.kernels.reference import short_convolution as plain
 from arch.kernels.training import short_convolution as kernel
 from tests.arch.fused import RELATIVE_TOLERANCE, assert_same
@@ -39,57 +39,72 @@ def assert_close(actual: list[Tensor], expected: list[Tensor]) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
 
 
-def results(backend: str, arguments: list[Tensor], head_width: int, unit_heads: int) -> list[Tensor]:
-    """Return results, last inputs, and the gradients of a weighted sum of them with respect to all inputs."""
-    found = convolve(
+def widths_of(heads: int, parts: int, head_width: int) -> list[int]:
+    """Return the channels of up to so many parts: one head each, and all others in the last part."""
+    alone = min(parts, heads) - 1
+    return [*[head_width] * alone, (heads - alone) * head_width]
+
+
+def results(
+    backend: str, arguments: list[Tensor], head_width: int, unit_heads: int, parts: int, heads: int
+) -> list[Tensor]:
+    """Return the parts, last inputs, and the gradients of a weighted sum of them with respect to all inputs."""
+    split, last_BLC = convolve_heads(
         *arguments,
-        activates=True,
+        widths=widths_of(heads, parts, head_width),
         unit_channels=unit_heads * head_width,
         head_width=head_width,
         backend=backend,  # type: ignore[arg-type]
     )
+    found = [*split, last_BLC]
     generator = torch.Generator().manual_seed(1)
     weights = [torch.randn(tensor.shape, generator=generator).to(tensor.dtype) for tensor in found]
     gradients = torch.autograd.grad(found, arguments, weights)
     return [tensor.detach() for tensor in (*found, *gradients)]
 
 
-def compare(batch: int, steps: int, heads: int, head_width: int, unit_heads: int, *, bias: bool, seed: int = 0) -> None:
+def compare(
+    batch: int, steps: int, heads: int, head_width: int, unit_heads: int, *, parts: int, bias: bool, seed: int = 0
+) -> None:
     """Compare the kernel in float32 with the equations in float64."""
-    single = inputs(batch, steps, heads * head_width, bias=bias, seed=seed)
+    single, form = (
+        inputs(batch, steps, heads * head_width, bias=bias, seed=seed),
+        (head_width, unit_heads, parts, heads),
+    )
     double = [tensor.detach().double().requires_grad_() for tensor in single]
-    expected = results("reference", double, head_width, unit_heads)
-    assert_close(results("fused", single, head_width, unit_heads), [tensor.float() for tensor in expected])
+    assert_close(results("fused", single, *form), [tensor.float() for tensor in results("reference", double, *form)])
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
-def test_results_and_gradients_equal_the_equations(sizes: tuple[int, int, int, int, int], bias: bool) -> None:
-    compare(*sizes, bias=bias)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_results_and_gradients_equal_the_equations(
+    sizes: tuple[int, int, int, int, int], bias: bool, parts: int
+) -> None:
+    compare(*sizes, parts=parts, bias=bias)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data(), batch=st.integers(1, 20), steps=st.integers(1, 9), heads=st.integers(1, 5), bias=st.booleans())
 def test_random_sizes(data: st.DataObject, batch: int, steps: int, heads: int, bias: bool) -> None:
     head_width, unit_heads = data.draw(st.integers(2, 40)), data.draw(st.integers(0, heads))
-    compare(batch, steps, heads, head_width, unit_heads, bias=bias, seed=heads)
+    compare(batch, steps, heads, head_width, unit_heads, parts=data.draw(st.integers(1, 3)), bias=bias, seed=heads)
 
 
 @pytest.mark.parametrize("chunks", [[1, 10], [2, 2, 7], [5, 6]], ids=str)
 def test_chunks_carry_the_last_inputs_and_their_gradient(chunks: list[int]) -> None:
     arguments = inputs(3, 11, 15, bias=False)
-    expected = results("reference", arguments, 5, 2)[0]
     before, found = arguments[1], []
     for x_BTC in arguments[0].split(chunks, 1):
-        n_BTC, before = convolve(
-            x_BTC, before, arguments[2], activates=True, unit_channels=10, head_width=5, backend="fused"
+        split, before = convolve_heads(
+            x_BTC, before, arguments[2], widths=[5, 5, 5], unit_channels=10, head_width=5, backend="fused"
         )
-        found.append(n_BTC)
+        found.append(torch.cat(split, 2))
     whole = torch.cat(found, 1)
     weights = torch.randn(whole.shape, generator=torch.Generator().manual_seed(2))
     gradients = torch.autograd.grad(whole, arguments, weights)
-    reference = convolve(*arguments, activates=True, unit_channels=10, head_width=5, backend="reference")[0]
-    assert_same([whole.detach(), *gradients], [expected, *torch.autograd.grad(reference, arguments, weights)])
+    (expected,), _ = convolve_heads(*arguments, widths=[15], unit_channels=10, head_width=5, backend="reference")
+    assert_same([whole.detach(), *gradients], [expected.detach(), *torch.autograd.grad(expected, arguments, weights)])
 
 
 def test_inputs_in_any_layout() -> None:
@@ -101,14 +116,20 @@ def test_inputs_in_any_layout() -> None:
     ]
     views = [view.requires_grad_() for view in views]
     assert not any(view.is_contiguous() for view in views)
-    assert_close(results("fused", views, 5, 1), results("reference", views, 5, 1))
+    assert_close(results("fused", views, 5, 1, 2, 2), results("reference", views, 5, 1, 2, 2))
 
 
 def test_second_derivatives_use_the_equations() -> None:
     arguments, found = inputs(2, 5, 12, bias=True), {}
     for backend in ("fused", "reference"):
-        n_BTC, _ = convolve(*arguments, activates=True, unit_channels=6, head_width=3, backend=backend)  # type: ignore[arg-type]
-        slopes = torch.autograd.grad(n_BTC.pow(3).sum(), arguments, create_graph=True)
+        split, _ = convolve_heads(
+            *arguments,
+            widths=[3, 9],
+            unit_channels=6,
+            head_width=3,
+            backend=backend,  # type: ignore[arg-type]
+        )
+        slopes = torch.autograd.grad(torch.cat(split, 2).pow(3).sum(), arguments, create_graph=True)
         total = torch.stack([slope.square().sum() for slope in slopes]).sum()
         found[backend] = [*(slope.detach() for slope in slopes), *torch.autograd.grad(total, arguments)]
     assert_same(found["fused"], found["reference"])
@@ -168,22 +189,28 @@ def test_a_block_uses_the_kernel_and_falls_back() -> None:
 
 @pytest.mark.parametrize("time", [0, 1])
 @pytest.mark.parametrize("unit_heads", [0, 2])
-def test_kernels_write_what_their_plain_versions_write(unit_heads: int, time: int) -> None:
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_kernels_write_what_their_plain_versions_write(unit_heads: int, time: int, parts: int) -> None:
     B, T, K, C = 5, 6, 7, 21
+    widths = widths_of(3, parts, K)
+    missing = [None] * (kernel.MAX_PARTS - len(widths))
     generator = torch.Generator().manual_seed(3)
     u, before, w, *b = (tensor.detach() for tensor in inputs(B, T, C, bias=unit_heads == 0))
-    shape, bias_C = (B, T, C) if time else (T, B, C), b[0] if b else None
+    steps, bias_C = (B, T) if time else (T, B), b[0] if b else None
     u = u if time else u.transpose(0, 1).contiguous()
     strides = (T, 1) if time else (1, B)
-    sizes = kernel.Sizes(time == 0 or unit_heads > 0, unit_heads * K, K, T, C, *strides)
-    written = "n scales" if unit_heads else "n"
+    form = kernel.Form(time, time == 0 or unit_heads > 0, unit_heads * K, K, tuple(widths))
+    sizes = kernel.Sizes(*form[1:4], T, C, *strides, *widths, *[0] * len(missing))
+    written = " ".join(f"n_{part}" for part in range(len(widths))) + (" scales" if unit_heads else "")
     for share in ((0, 5), (2, 4)):
-        n, d_n, d_u = (torch.randn(shape, generator=generator) for _ in range(3))
+        n, gradients = ([torch.randn(*steps, width, generator=generator) for width in widths] for _ in range(2))
         scales = torch.randn(B, T, unit_heads, generator=generator) if unit_heads else None
-        forward = kernel.Forward(u, before, w, bias_C, n, scales, *sizes)
+        forward = kernel.Forward(u, before, w, bias_C, *n, *missing, scales, *sizes)
         agree(kernel.forward_rows, plain.forward, forward, share, written)
         plain.forward(forward, 0, B)
+        d_u = torch.randn(*steps, C, generator=generator)
         d_before, sums = torch.randn(B, 3, C, generator=generator), torch.randn(5, C, generator=generator)
-        kept = (n if unit_heads else None, scales)
-        backward = kernel.Backward(u, before, w, bias_C, *kept, d_n, d_u, d_before, sums, *sizes)
+        kept = [*n, *missing] if unit_heads else [None] * kernel.MAX_PARTS
+        given = (u, before, w, bias_C, *kept, scales, *gradients, *missing)
+        backward = kernel.Backward(*given, d_u, d_before, sums, *sizes)
         agree(kernel.backward_rows, plain.backward, backward, share, "d_u d_before sums")
