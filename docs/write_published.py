@@ -5,7 +5,7 @@
 
 Claims that the stores can judge replace the former rows of the ledger. Other claims keep their rows in
 docs/published.json. So a plan can be run in parts, and a store may be thrown away. Without arguments, only the page is
-written, from the results in docs/published.json.
+written, from the results in docs/published.json and the texts of the plans.
 
 The claims are those of the plan as it is now, and the records are the newest ones of its cases. So a claim can be
 worded better without another run, and a run of one more architecture completes an earlier run.
@@ -74,7 +74,8 @@ def main(stores: Sequence[str]) -> None:
             results[name] = merged(results.get(name), found)
             found = results[name]
             print(f"{name}: {found['cases'][0]} of {found['cases'][1]} cases")
-    text = json.dumps({name: results[name] for name in plan_names() if name in results}, indent=1, ensure_ascii=False)
+    worded = {name: as_worded_now(name, results[name]) for name in plan_names() if name in results}
+    text = json.dumps(worded, indent=1, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
 
@@ -122,6 +123,18 @@ def results_of(name: str, stores: Sequence[Path]) -> Results | None:
         "measured": sorted(record.key for record in records if record.status == "ok"),
         "claims": [asdict(row) for row in rows],
     }
+
+
+def as_worded_now(name: str, results: Results) -> Results:
+    """Return the results of a plan with the texts and remarks that the plan has now."""
+    from bench.plans.plan import load
+    from reports import ledger_remarks
+
+    texts = {
+        claim.name: {"text": claim.text, "source": claim.source, "remarks": list(ledger_remarks(claim))}
+        for claim in load(name).claims
+    }
+    return results | {"claims": [row | texts.get(row["name"], {}) for row in results["claims"]]}
 
 
 def merged(former: Results | None, found: Results) -> Results:

@@ -27,7 +27,7 @@ from reports.html.figure_files import FigureOptions, UnknownFigure, write_figure
 from reports.html.render import page, write_page
 from reports.text.baseline import Baseline
 from reports.text.budgets import planned_misses
-from reports.text.claims import LedgerFinding, LedgerRow, ledger
+from reports.text.claims import LedgerFinding, LedgerRow, ledger, ledger_remarks
 from reports.text.claims import summary as ledger_summary
 from reports.text.needs import answer_needs
 
@@ -68,6 +68,7 @@ __all__ = [
     "leaderboard",
     "leaderboard_document",
     "ledger",
+    "ledger_remarks",
     "ledger_summary",
     "memory_frontier",
     "page",

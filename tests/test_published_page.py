@@ -113,3 +113,13 @@ def test_a_plan_can_be_run_in_parts_whose_stores_are_thrown_away(tmp_path: Path,
 def test_remarks_name_the_numbers_of_their_claims() -> None:
     claims = [{"remarks": remarks} for remarks in (["a", "b"], ["a"], ["a", "c"], ["b"], ["a"])]
     assert list(writer()._own_remarks(claims, ["c"])) == ["- Claims 1–3, 5: a", "- Claims 1, 4: b"]
+
+
+def test_stored_results_get_the_texts_that_their_plan_has_now() -> None:
+    former = {"name": "two-reflections", "text": "an older text", "verdict": "undecided"}
+    dropped = {"name": "not in the plan", "text": "a claim"}
+    first, second = writer().as_worded_now(PLAN, {"claims": [former, dropped]})["claims"]
+    claim = next(claim for claim in load(PLAN).claims if claim.name == "two-reflections")
+    assert (first["text"], first["verdict"]) == (claim.text, "undecided")
+    assert f"Tried: {claim.tried}." in first["remarks"]
+    assert second == dropped

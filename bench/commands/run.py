@@ -24,6 +24,7 @@ from bench.commands.run_against import AgainstOptions, check_in_turns
 from bench.commands.run_warnings import (
     budget_warnings,
     deadline_warnings,
+    extra_warnings,
     option_warnings,
     plugin_warnings,
     rate_warnings,
@@ -172,6 +173,7 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
     as_shipped = load(options.plan)
     print_lines(option_warnings(as_shipped.archs, options.archs), console, style="yellow")
     print_lines(option_warnings(as_shipped.tasks, options.tasks), console, style="yellow")
+    print_lines(extra_warnings(as_shipped, plan), console, style="yellow")
     if options.learning_rates is not None and as_shipped.fixes_rates:
         print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
     if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:

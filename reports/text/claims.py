@@ -89,7 +89,7 @@ def _row(entry: Entry) -> LedgerRow:
         text=claim.text,
         source=claim.source,
         published=_published(claim),
-        remarks=tuple(_remarks(claim)),
+        remarks=tuple(ledger_remarks(claim)),
         measured=claim.what,
         rule=claim.rule,
         verdict=f"{entry.verdict} {entry.depends_on}".strip(),
@@ -116,7 +116,8 @@ def _published(claim: Claim) -> str:
     return _number(claim.published, claim) + ("" if claim.spread is None else f" ± {claim.spread:g}")
 
 
-def _remarks(claim: Claim) -> Iterator[str]:
+def ledger_remarks(claim: Claim) -> Iterator[str]:
+    """Yield what a plan says about the protocol of a claim, and about what was tried."""
     if claim.differs:
         yield f"Our protocol differs: {claim.differs}."
     if claim.not_comparable:
