@@ -268,7 +268,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         for channel in range(0, K, LANES):
                             ds = load_first(gradients, to + channel, K - channel)
                             ds = ds - load_if(head < heads, results, to + channel, K - channel) * along
-                            store(held, place + channel, scale * ds)  # (4); the next head follows in its lanes
+                            store(held, place + channel, scale * ds)  # (4); the next head overwrites the zeros
                         place, head = place + K, head + 1
             for channel in range(0, C, LANES):
                 count = C - channel
