@@ -24,7 +24,6 @@ from bench.commands.run_against import AgainstOptions, check_in_turns
 from bench.commands.run_warnings import (
     budget_warnings,
     deadline_warnings,
-    extra_warnings,
     option_warnings,
     plugin_warnings,
     rate_warnings,
@@ -34,10 +33,10 @@ from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
+from bench.plans.choice import choose
 from bench.plans.invalid_field import first_error
 from bench.plans.plan import Plan, load
 from bench.plans.protocol_settings import parse_settings
-from bench.plans.selection import select
 from bench.plugins import loader
 from bench.runner.pending import Pending
 from bench.runner.request import Request
@@ -171,9 +170,9 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
     plan = choose_plan(options)
     print_lines(plugin_warnings(loaded, plan), console, style="yellow")
     as_shipped = load(options.plan)
-    print_lines(option_warnings(as_shipped.archs, options.archs), console, style="yellow")
-    print_lines(option_warnings(as_shipped.tasks, options.tasks), console, style="yellow")
-    print_lines(extra_warnings(as_shipped, plan), console, style="yellow")
+    for kind, patterns in (("archs", options.archs), ("tasks", options.tasks)):
+        planned = dict.fromkeys(spec for grid in as_shipped.grids() for spec in getattr(grid, kind))
+        print_lines(option_warnings(list(planned), patterns), console, style="yellow")
     if options.learning_rates is not None and as_shipped.fixes_rates:
         print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
     if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
@@ -198,16 +197,19 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
 def choose_plan(options: RunOptions) -> Plan:
     """Return the plan, changed by the user's options. Raises `UsageError` if an option is invalid.
 
-    Choosing architectures, tasks or lengths drops the plan's extra grids. A size applies to all grids.
+    Choices and a size apply to all grids of the plan.
     """
-    plan = load(options.plan)
+    as_shipped = load(options.plan)
+    lengths = options.lengths.split(",") if options.lengths is not None else []
+    plan = choose(
+        as_shipped,
+        archs=options.archs,
+        tasks=options.tasks,
+        lengths=tuple(_whole_number("--lengths", text) for text in lengths) or None,
+        arch_names=_names_in("arch"),
+        task_names=_names_in("tasks"),
+    )
     changes: dict[str, Any] = {}
-    if options.archs:
-        changes["archs"] = select("architecture", plan.archs, options.archs, _names_in("arch"))
-    if options.tasks:
-        changes["tasks"] = select("task", plan.tasks, options.tasks, _names_in("tasks"))
-    if options.lengths is not None:
-        changes["lengths"] = tuple(_whole_number("--lengths", text) for text in options.lengths.split(","))
     if options.seeds is not None:
         changes["seeds"] = _whole_number("--seeds", options.seeds)
     budgets: dict[str, Any] = {kind: getattr(options, kind) for kind in BUDGETS}
@@ -222,8 +224,6 @@ def choose_plan(options: RunOptions) -> Plan:
         if changes.get("params", plan.params) is None:
             raise UsageError("--params-of says what a number of parameters counts: add --params")
         changes["params_of"] = options.params_of
-    if {"archs", "tasks", "lengths"} & changes.keys():
-        changes["extra"] = ()
     if options.settings:
         settings = parse_settings(options.settings)
         if tuning is not None and "learning_rate" in settings:
@@ -237,7 +237,7 @@ def choose_plan(options: RunOptions) -> Plan:
         seconds = parse_duration("--deadline", options.deadline)
         changes["timing"] = dict(plan.timing) | {"deadline_seconds": seconds}
     try:
-        return Plan.model_validate(dict(plan) | changes).without_origins_unless_in(plan)
+        return Plan.model_validate(dict(plan) | changes).without_origins_unless_in(as_shipped)
     except ValidationError as error:
         raise UsageError(f"invalid options for the plan {options.plan}: {first_error(error)}") from None
 

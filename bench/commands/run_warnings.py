@@ -55,30 +55,6 @@ def option_warnings(planned: Sequence[str], patterns: Sequence[str]) -> list[str
     return lines
 
 
-def extra_warnings(as_shipped: Plan, plan: Plan) -> list[str]:
-    """Return a line that names what was chosen from an extra grid of the plan only, if the choice drops these grids.
-
-    It is measured with the size and the protocol of the plan's own grid, which may be other ones.
-
-    Args:
-        as_shipped: The plan without the user's choices.
-        plan: The plan with them.
-    """
-    if plan.extra:
-        return []
-    elsewhere = {spec for extra in as_shipped.extra for spec in (*extra.archs, *extra.tasks)}
-    elsewhere |= {pair.task for extra in as_shipped.extra for pair in extra.pairs}
-    elsewhere -= {*as_shipped.archs, *as_shipped.tasks}
-    chosen = [spec for spec in (*plan.archs, *plan.tasks) if spec in elsewhere]
-    if not chosen:
-        return []
-    stands, is_measured = ("stands", "is") if len(chosen) == 1 else ("stand", "are")
-    return [
-        f"{listed(chosen)} {stands} only in an extra grid of the plan, and {is_measured} measured here with the size "
-        "and protocol of the plan's own grid; to measure the extra grid, run the whole plan"
-    ]
-
-
 def rate_warnings(plan: Plan) -> list[str]:
     """Return a line that counts the settings without a tuned learning rate, if the plan has tuned rates for others."""
     if plan.tuning is not None or not any(each.archs and RATE in each.protocol for each in plan.override):

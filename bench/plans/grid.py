@@ -59,6 +59,8 @@ def _cases_of_grid(plan: Plan) -> list[PlannedCase]:
     from bench.plugins.torch_state import preserved
     from bench.training.model import check_model
 
+    if not plan.archs:
+        return []
     try:
         with preserved():
             archs = [arch.get(spec) for spec in plan.archs]

@@ -116,8 +116,8 @@ class Plan(Strict):
 
     summary: str
     """One line that `carousel list plans` prints."""
-    archs: Annotated[tuple[SpecText, ...], Field(min_length=1), DISTINCT]
-    """Specs of architectures, such as `lstm:bias=False`."""
+    archs: Annotated[tuple[SpecText, ...], DISTINCT]
+    """Specs of architectures, such as `lstm:bias=False`. They may be empty if each extra grid has its own."""
     tasks: Annotated[tuple[SpecText, ...], Field(min_length=1), DISTINCT]
     """Specs of tasks, such as `recall:pairs=4`."""
     lengths: Annotated[tuple[Length, ...], Field(min_length=1), DISTINCT]
@@ -154,6 +154,12 @@ class Plan(Strict):
     renamed: dict[SpecText, SpecText] = Field(default_factory=dict)
     """New names of architectures and tasks by their old names. Comparisons join the cases of older runs by it."""
     timing: Timing = Timing()
+
+    @model_validator(mode="after")
+    def _has_archs(self) -> Self:
+        if not self.archs and not (self.extra and all(extra.archs for extra in self.extra)):
+            raise ValueError("archs must not be empty, unless each [[extra]] grid has its own")
+        return self
 
     @model_validator(mode="after")
     def _claims_name_known_protocol_fields(self) -> Self:
@@ -238,7 +244,8 @@ class Plan(Strict):
         """
         has_sizes = self.budgets == original.budgets and self.depth == original.depth
         known = dict.fromkeys(spec for grid in original.grids() for spec in grid.archs) if has_sizes else {}
-        return self if known.keys() >= set(self.archs) else self.model_copy(update={"rates_found_for": tuple(known)})
+        own = {spec for grid in self.grids() for spec in grid.archs}
+        return self if known.keys() >= own else self.model_copy(update={"rates_found_for": tuple(known)})
 
     def rate_found_by(self, arch: str, task: str, length: int) -> str | None:
         """Return which run found the learning rate of such cases, in the words of the plan; None if it does not say.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from bench.commands.run import RunOptions, choose_plan
-from bench.commands.run_warnings import extra_warnings, option_warnings
+from bench.commands.run_warnings import option_warnings
 from bench.errors import NothingSelected
-from bench.plans.plan import load
 from bench.plans.selection import select
 
 PLANNED = ("rnn:init=orthogonal", "lstm:forget_bias=1", "lstm:forget_bias=2", "transformer")
@@ -82,20 +78,3 @@ def test_spec_that_loses_options_of_the_plan_is_named_with_its_remedy(pattern: s
         "lstm:forget_bias=0,init=orthogonal"
     ]
     assert option_warnings(["lstm:init=orthogonal", "lstm:init=torch"], [pattern]) == []
-
-
-@pytest.mark.parametrize(
-    ("plan", "choice", "named"),
-    [
-        ("published/hs1997", {"tasks": ["temporal_order:symbols=3"]}, "temporal_order:symbols=3 stands"),
-        ("published/hs1997", {"archs": ["rnn"], "tasks": ["two_sequences"]}, "rnn and two_sequences stand"),
-        ("published/chomsky-regular", {"archs": ["transformer:heads=8"]}, "transformer:heads=8 stands"),
-        ("published/chomsky-regular", {"archs": ["rnn"]}, None),
-        ("published/hs1997", {"archs": ["gru"]}, None),
-        ("published/hs1997", {}, None),
-    ],
-)
-def test_a_choice_from_an_extra_grid_is_named(plan: str, choice: dict[str, list[str]], named: str | None) -> None:
-    lines = extra_warnings(load(plan), choose_plan(RunOptions(plan=plan, store=Path("runs"), **choice)))  # type: ignore[arg-type]
-    assert len(lines) == (named is not None)
-    assert named is None or lines[0].startswith(f"{named} only in an extra grid of the plan, and ")
