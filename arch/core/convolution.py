@@ -99,9 +99,9 @@ def _results(
         parts: tuple[Tensor, ...] = n_XYC.split(list(widths), 2)
         return parts
 
-    u_XYC, before_BLC = inputs[:2]
-    T, C = u_XYC.shape[time], u_XYC.shape[2]
-    shapes = (tuple(u_XYC.shape), (len(before_BLC), CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
+    u_XYC = inputs[0]
+    B, T, C = u_XYC.shape[1 - time], u_XYC.shape[time], u_XYC.shape[2]
+    shapes = (tuple(u_XYC.shape), (B, CONV_STEPS - 1, C), (CONV_STEPS, C), (C,))
     if not is_fused(backend, zip(inputs, shapes, strict=False), T):
         return reference(*inputs)
     from arch.kernels.training import short_convolution as kernel

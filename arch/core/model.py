@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from arch.core.compiled.stepper import Stepper
 from arch.core.layer import Layer, require_steps
-from arch.core.state import State, copy_state, element_bytes, state_bytes, state_layout
+from arch.core.state import State, copy_state, element_bytes, require_streams, state_bytes, state_layout
 
 
 class SequenceModel(nn.Module):
@@ -62,6 +62,7 @@ class SequenceModel(nn.Module):
             compiled = self._stepper.step(self, x, state)
             if compiled is not None:
                 return compiled
+        require_streams(state, len(x))
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.step(hidden if i == 0 else self.dropout(hidden), state[i])
@@ -71,9 +72,11 @@ class SequenceModel(nn.Module):
     def scan(self, x: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
         """Process a chunk of T steps, given as tokens (B, T) or reals (B, T, D).
 
-        Returns the outputs (B, T, O) and the next state. `state` may be modified in place; do not reuse it.
+        Returns the outputs (B, T, O) and the next state. `state` may be modified in place; do not reuse it. Raises
+        `ValueError` if there are no steps, or if the state has another number of streams than the inputs.
         """
         require_steps(x)
+        require_streams(state, len(x))
         hidden, states = self.encoder(x), []
         for i, layer in enumerate(self._stack()):
             hidden, after = layer.scan(hidden if i == 0 else self.dropout(hidden), state[i])
@@ -102,6 +105,7 @@ class SequenceModel(nn.Module):
         another shape or type.
         """
         require_steps(x)
+        require_streams(state, len(x))
         steps_per_reading = 1 if times_T is None else _steps_per_reading(x.shape[1], times_T)
         if not torch.is_grad_enabled() and not self._has_own_step():
             compiled = self._stepper.stream(self, x.transpose(0, 1), state, times_T)
@@ -126,6 +130,7 @@ class SequenceModel(nn.Module):
 
         The keys are `LAYER.GATE`, with layers counted from 0. `state` is not changed.
         """
+        require_streams(state, len(x))
         activations: dict[str, Tensor] = {}
         hidden = self.encoder(x)
         for i, layer in enumerate(self._stack()):

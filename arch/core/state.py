@@ -46,3 +46,10 @@ def state_layout(state: State) -> object:
 def copy_state(state: State) -> State:
     """Return a copy that shares no memory with `state`, so that a stream can be continued twice from one point."""
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.clone(), state)
+
+
+def require_streams(state: State, batch: int) -> None:
+    """Raise `ValueError` if a tensor of a state belongs to another number of streams than the inputs."""
+    for leaf in pytree.tree_leaves(state):
+        if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) != batch:
+            raise ValueError(f"the state has {len(leaf)} streams, but the inputs have {batch}; use init_state({batch})")

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arch
+from arch.core.convolution import convolve
 from bench.validation import MODES, repeat_step, scan_chunks
 from tests.arch.checks import Check, contract_checks
 from tests.arch.oracles import name_and_options
@@ -73,6 +76,30 @@ def test_the_size_of_a_recurrent_state_is_constant(spec: str) -> None:
             assert arch.state_bytes(state) == expected
             _, state = model.step(x[:, step], state)
         assert arch.state_bytes(state) == expected
+
+
+@pytest.mark.parametrize("name", arch.names())
+@pytest.mark.parametrize(("batch", "streams"), [(1, 3), (3, 1)])
+def test_a_state_of_another_number_of_streams_is_refused(name: str, batch: int, streams: int) -> None:
+    model = arch.build(name, channels=1, outputs=1, width=16, depth=2, seed=0)
+    _, warm = model.scan(torch.zeros(streams, 3, 1), model.init_state(streams))
+    x = torch.zeros(batch, 4, 1)
+    message = f"the state has {streams} streams, but the inputs have {batch}; use init_state({batch})"
+    for state in (model.init_state(streams), warm):
+        for run in (model.scan, model.stream):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                run(x, arch.copy_state(state))
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients), pytest.raises(ValueError, match=re.escape(message)):
+                model.step(x[:, 0], arch.copy_state(state))
+        with pytest.raises(ValueError, match=re.escape(message)):
+            model.gates(x[:, 0], state)
+
+
+def test_a_convolution_does_not_read_the_inputs_of_fewer_streams_than_it_remembers() -> None:
+    u_BTC, before_BLC, w_LC = torch.randn(1, 20, 16), torch.zeros(3, 3, 16), torch.randn(4, 16)
+    with pytest.raises(RuntimeError, match=r"[Ss]ize"):
+        convolve(u_BTC, before_BLC, w_LC, None)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -29,7 +29,7 @@ from arch.kernels.simd.vector import (
 )
 
 EXPONENT = 80.0
-"""Limit to which arguments of exponentials are clipped, so that sums of exponentials do not overflow."""
+"""Size to which negative arguments of exponentials are clipped, so that `exp` returns normal numbers."""
 SMALLEST = 1e-30
 """Smallest value of 1 - a² of an `rg_lru`, so that its square root has a derivative."""
 
@@ -92,15 +92,16 @@ def min_gru_signed_back(z, n, s, da, db):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def _clipped(x):  # type: ignore[no-untyped-def]
-    return larger(smaller(x, splat(EXPONENT)), splat(-EXPONENT))
+def _small_power(x):  # type: ignore[no-untyped-def]
+    return exp(larger(x, splat(-EXPONENT)))
 
 
 @njit(forceinline=True)
 def forget_share(f, i):  # type: ignore[no-untyped-def]
-    """Return σ(f) / (σ(f) + σ(i)), as (1 + e^-i) / (2 + e^-i + e^-f)."""
-    from_f, from_i = exp(-_clipped(f)), exp(-_clipped(i))
-    return (splat(1.0) + from_i) * reciprocal(splat(2.0) + from_i + from_f)
+    """Return σ(f) / (σ(f) + σ(i)), as (1 + e^-i) / (2 + e^-i + e^-f), divided by the largest of the powers."""
+    largest = larger(larger(-f, -i), splat(0.0))
+    one, from_f, from_i = _small_power(-largest), _small_power(-f - largest), _small_power(-i - largest)
+    return (one + from_i) * reciprocal(one + one + from_i + from_f)
 
 
 @njit(forceinline=True)

@@ -372,3 +372,23 @@ def test_any_changed_kernel_file_invalidates_the_cache(monkeypatch: pytest.Monke
     other = jit.with_digest(applied)
     assert [cell.cell_contents for cell in one.__closure__ or ()] == [1]
     assert [cell.cell_contents for cell in other.__closure__ or ()] == [2]
+
+
+@pytest.mark.parametrize(("forget", "write"), [(-86, -82), (-100, -120), (-120, -100), (-200, 200), (90, 85)])
+def test_gates_of_min_lstm_far_from_zero_keep_their_ratio(forget: float, write: float) -> None:
+    model = arch.build("min_lstm:block=bare,conv=0", channels=1, outputs=1, width=8, depth=1, seed=0)
+    layer = model.layers[0]
+    with torch.no_grad():
+        layer.W_GD.zero_()  # type: ignore[operator, union-attr]
+        layer.b_G.copy_(torch.cat([torch.tensor([forget, write]).repeat_interleave(8), torch.linspace(-1, 2, 8)]))  # type: ignore[operator, union-attr]
+        streamed = model.stream(torch.zeros(4, 16, 1), model.init_state(4))[0]
+    found = []
+    for dtype, backend in ((torch.float32, "fused"), (torch.float64, "reference")):
+        layer.to(dtype).backend = backend  # type: ignore[assignment]
+        h_BTH, _ = layer.scan(torch.zeros(4, 16, 1, dtype=dtype), layer.init_state(4))  # type: ignore[operator]
+        (gradient,) = torch.autograd.grad(h_BTH.square().sum(), [layer.b_G])  # type: ignore[list-item]
+        found.append((h_BTH.detach().double(), gradient.double()))
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-5, atol=1e-5 * max(1.0, float(exact.abs().max())))
+    expected = torch.nn.functional.linear(found[1][0].float(), model.readout.weight, model.readout.bias)  # type: ignore[arg-type]
+    torch.testing.assert_close(streamed, expected.detach(), rtol=1e-4, atol=1e-5)
