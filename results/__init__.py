@@ -1,6 +1,7 @@
 """Stored measurements: schema, store, statistics, comparisons, claims and pandas tables."""
 
-from results.claims.judge import AGAINST_PREFIX, DEFAULT_OPTION, Entry, Finding, Verdict, judge
+from results.claims.factors import AGAINST_PREFIX, DEFAULT_OPTION
+from results.claims.judge import Entry, Finding, Verdict, judge
 from results.claims.quantities import epoch_of
 from results.comparison.history import HistoryPoint, Series, history
 from results.frames import case_frame, cases, frame, load, sample_frame, samples

@@ -20,8 +20,8 @@ class LedgerFinding:
 
     condition: str
     value: str
-    """The value with its number of seeds, with its interval if there is one, and with the number of seeds for which the
-    claim holds if it holds for some only."""
+    """The value with its number of seeds, and with its interval if there is one. The number of seeds for which the
+    claim holds follows, if it holds for some only, or for none although it holds for the mean."""
     holds: bool
     robust: bool
     """Whether more seeds are unlikely to change `holds`."""
@@ -138,6 +138,9 @@ def _doubt(entry: Entry) -> str:
     robust = sum(entry.robust(finding) for finding in measured)
     if robust == len(measured):
         return ""
+    if len(measured) == 1 and (unsolved := measured[0].unsolved):
+        seeds = f"{unsolved} of {measured[0].seeds} seeds"
+        return f"{seeds} never solved the task, so the mean over the others is only a lower bound"
     if len(measured) == 1:
         return SINGLE_SEED if len(measured[0].values) == 1 else "more seeds could change this"
     others = "the other" if robust == len(measured) - 1 else "the others"
@@ -174,7 +177,9 @@ def _value(finding: Finding, claim: Claim) -> str:
         lowest, highest = claim.range
         text += f" ({_number(max(interval.low, lowest), claim)} to {_number(min(interval.high, highest), claim)})"
     seeds = numbers.plural(count, "seed") + ("" if count == finding.seeds else f" of {finding.seeds}")
-    some = f", holds for {finding.holding}" if 0 < finding.holding < count else ""
+    some = ""
+    if finding.holding < count and (finding.holding or finding.holds):
+        some = f", holds for {finding.holding or 'none'}"
     return f"{text}, {seeds}{some}"
 
 

@@ -10,7 +10,6 @@ training can only improve a score or a loss, up to a perfect one. A claim that i
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,30 +17,18 @@ from math import inf, isfinite
 from statistics import fmean
 from typing import Literal
 
+from results.claims.factors import Factors, deciding, distinguished, factors_of, in_words, of_others
 from results.claims.quantities import best_of, sequences_of, value_of
-from results.schema.case import BUDGETS, Case
+from results.schema.case import Case
 from results.schema.claims import Cases, Claim, Quantity
 from results.schema.record import Record
-from results.specs.spec import Spec, value_text
 from results.statistics.convergence import convergence
 from results.statistics.intervals import Interval, interval_of_mean, interval_of_one
 from results.statistics.sampling_error import interval_of_difference, interval_of_scores
 
 Verdict = Literal["reproduced", "not reproduced", "depends on", "undecided", "not comparable", "not measured"]
-Factors = dict[str, str]
-"""Values of factors that a result may depend on, by name, such as `{"architecture": "lstm", "init": "orthogonal"}`."""
-MAX_FACTORS = 3
-"""Maximum number of factors in an explanation. Larger combinations do not help a reader."""
-MAX_ALTERNATIVES = 2
-"""Maximum number of equally good explanations that are written out. Further explanations are only counted."""
-MAX_COMBINATIONS = 2
-"""Maximum number of value combinations that are written out. If there are more, only the factors are named."""
-DEFAULT_OPTION = "its default"
-"""Value of an option that the spec does not mention."""
 FEWEST_SEEDS = 3
 """Smallest number of seeds whose own spread is trusted. Two seeds agree by chance too often."""
-AGAINST_PREFIX = "against "
-"""Prefix of the factor names of the other cases, if a claim compares cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +50,13 @@ class Finding:
     """Number of seeds for which the claim holds by their own values."""
     learning: str = ""
     """Who was still learning, if more training could change `holds`: `lstm in 3 of 3 seeds`; empty if none could."""
+    unsolved: int = 0
+    """Number of trained seeds without a value because they never solved the task. The mean is then a lower bound."""
 
     @property
     def parts(self) -> str:
         """The condition as text: the values of all factors in which the conditions of the claim differ."""
-        return ", ".join(f"{name}={value}" for name, value in self.factors.items())
+        return in_words(self.factors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +80,15 @@ class Entry:
         A robust interval is entirely within or entirely outside the bounds of the claim. If a finding has a single
         value, the spread of its interval is taken from the other conditions (see `interval_of_one`). Two seeds that
         agree show no spread, so two values are robust only if their distance to the bounds exceeds such an interval.
-        Findings without a measured value count as robust. All findings of an exact claim count as robust too.
+        If some seeds never solved the task, a mean number of sequences is only a lower bound, so that it can be robust
+        as a lower bound only. Findings without a measured value count as robust. All findings of an exact claim count
+        as robust too.
         """
         claim, interval = self.claim, finding.interval
         if claim.exact or interval is None:
             return True
+        if finding.unsolved and (claim.at_most is not None or not finding.holds):
+            return False
         if len(finding.values) < FEWEST_SEEDS:
             others = [other.values for other in self.findings if len(other.values) >= FEWEST_SEEDS]
             interval = _hull(interval, interval_of_one(interval.middle, others))
@@ -118,7 +111,9 @@ def judge(claims: Sequence[Claim], cases: Sequence[Case], records: Sequence[Reco
 
 
 def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> Entry:
-    findings = _distinguished(_findings(claim, cases, records))
+    findings = _findings(claim, cases, records)
+    factors = distinguished([finding.factors for finding in findings])
+    findings = [replace(finding, factors=own) for finding, own in zip(findings, factors, strict=True)]
     measured = [finding for finding in findings if finding.holds is not None]
     depends_on = ""
     verdict: Verdict
@@ -134,7 +129,7 @@ def _judge(claim: Claim, cases: Sequence[Case], records: dict[str, Record]) -> E
     elif not any(finding.holds for finding in decided):
         verdict = "not reproduced"
     else:
-        verdict, depends_on = "depends on", _deciding(decided)
+        verdict, depends_on = "depends on", deciding([(finding.factors, bool(finding.holds)) for finding in decided])
     return Entry(claim=claim, verdict=verdict, depends_on=depends_on, findings=tuple(findings))
 
 
@@ -169,9 +164,7 @@ def _finding(
     measured = [(own, base) for own, base in pairs if _compared(claim, own, base) is not None]
     values = [value for own, base in measured if (value := _compared(claim, own, base)) is not None]
     interval = _interval(claim, measured, values) if values else None
-    factors = _factors(group[0])
-    if opponent is not None:
-        factors |= {f"{AGAINST_PREFIX}{name}": value for name, value in _factors(opponent).items()}
+    factors = factors_of(group[0]) | ({} if opponent is None else of_others(factors_of(opponent)))
     return Finding(
         arch=group[0].arch,
         task=group[0].task,
@@ -182,6 +175,7 @@ def _finding(
         interval=interval,
         holds=None if interval is None else claim.holds(interval.middle) or claim.overlaps(interval.low, interval.high),
         holding=sum(map(claim.holds, values)),
+        unsolved=sum(_is_unsolved(claim, own) for own, _ in pairs),
         learning=_learning(claim, pairs, is_self_compared=opponent is None),
     )
 
@@ -209,6 +203,13 @@ def _interval(
     if base is None or claim.against.by != "difference":
         return over_seeds
     return interval_of_difference(own[0], base[0], min(own[1], base[1]))
+
+
+def _is_unsolved(claim: Claim, record: Record | None) -> bool:
+    """Return whether a claim on a number of sequences has no value for a seed because it never solved its task."""
+    if claim.quantity.metric != "sequences_until_solved" or record is None or record.training is None:
+        return False
+    return _value(claim.quantity, record, is_best=False) is None
 
 
 def _scores(records: Sequence[Record | None], quantity: Quantity) -> tuple[list[float], int] | None:
@@ -307,88 +308,3 @@ def _conditions(selection: Cases, cases: Sequence[Case]) -> list[list[Case]]:
         if has_settings and has_size and selection.selects(case.arch, case.task):
             groups[case.model_copy(update={"seed": 0}).digest()].append(case)
     return list(groups.values())
-
-
-def _factors(case: Case) -> Factors:
-    """Return the factors of a case: architecture, task, their options, sizes and protocol fields."""
-    arch, task = Spec.parse_stored(case.arch), Spec.parse_stored(case.task)
-    sizes = {name: getattr(case, name) for name in ("length", "depth", "params_of", *BUDGETS)}
-    protocol = {name: getattr(case.protocol, name) for name in type(case.protocol).model_fields}
-    named = {"architecture": arch.name, **arch.options, "task": task.name, **task.options, **sizes, **protocol}
-    return {name: value_text(value) for name, value in named.items()}
-
-
-def _distinguished(findings: Sequence[Finding]) -> list[Finding]:
-    """Return copies of the findings that contain only the factors in which the findings differ.
-
-    Redundant factors are left out too.
-    """
-    names = dict.fromkeys(name for finding in findings for name in finding.factors)
-    differing = [
-        name
-        for name in names
-        if len({finding.factors.get(name, DEFAULT_OPTION) for finding in findings}) > 1
-        and not _is_redundant(name, findings)
-    ]
-    return [
-        replace(finding, factors={name: finding.factors.get(name, DEFAULT_OPTION) for name in differing})
-        for finding in findings
-    ]
-
-
-def _is_redundant(name: str, findings: Sequence[Finding]) -> bool:
-    """Return whether a factor of the other cases equals that of the claim's own cases in all findings.
-
-    The task, for example, is the same on both sides. The result is False for a factor of the claim's own cases.
-    """
-    own_name = name.removeprefix(AGAINST_PREFIX)
-    return own_name != name and all(
-        finding.factors.get(name, DEFAULT_OPTION) == finding.factors.get(own_name, DEFAULT_OPTION)
-        for finding in findings
-    )
-
-
-def _deciding(measured: Sequence[Finding]) -> str:
-    """Describe the smallest set of factors that decides whether the claim holds.
-
-    Other sets of the same size follow as alternatives. If no set is small enough, the description lists the conditions
-    in which the claim holds.
-    """
-    names = list(measured[0].factors)
-    for size in range(1, MAX_FACTORS + 1):
-        descriptions = [_separation(measured, chosen) for chosen in itertools.combinations(names, size)]
-        if explanations := [text for text in descriptions if text is not None]:
-            more = len(explanations) - MAX_ALTERNATIVES
-            shown = " or ".join(explanations[:MAX_ALTERNATIVES])
-            return shown + (f", or {more} other explanations" if more > 0 else "")
-    holding = [finding.parts for finding in measured if finding.holds]
-    return f"the case: it holds with {'; '.join(holding)}"
-
-
-def _separation(measured: Sequence[Finding], chosen: Sequence[str]) -> str | None:
-    """Describe how the chosen factors separate the conditions in which the claim holds from the others.
-
-    The result is None if these factors do not separate the conditions.
-    """
-    sides: dict[bool, dict[tuple[str, ...], None]] = {True: {}, False: {}}
-    for finding in measured:
-        assert finding.holds is not None
-        sides[finding.holds][tuple(finding.factors[name] for name in chosen)] = None
-    if sides[True].keys() & sides[False].keys():
-        return None
-    if len(chosen) == 1:
-        holds, fails = (" / ".join(value for (value,) in sides[side]) for side in (True, False))
-        return f"{chosen[0]} (holds with {holds}; not with {fails})"
-    side = len(sides[True]) <= len(sides[False])
-    combinations = [
-        " and ".join(_setting(name, value) for name, value in zip(chosen, values, strict=True))
-        for values in sides[side]
-    ]
-    text = f"{' and '.join(chosen)} together"
-    if len(combinations) > MAX_COMBINATIONS:
-        return text
-    return f"{text} (holds {'only' if side else 'except'} with {'; or '.join(combinations)})"
-
-
-def _setting(name: str, value: str) -> str:
-    return f"{name} at {value}" if value == DEFAULT_OPTION else f"{name}={value}"

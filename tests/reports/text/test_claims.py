@@ -9,7 +9,8 @@ from rich.console import Console
 
 import reports
 from reports.text.claims import ledger, summary
-from results import Claim
+from results import Claim, Measurement
+from results.schema.claims import Quantity
 from tests.reports import planted, synthetic
 
 CLAIM = Claim.model_validate_json(
@@ -59,3 +60,24 @@ def test_the_ledger_says_for_how_many_seeds_a_claim_holds() -> None:
     agreeing = planted.records("gru", 0.95, state=640, microseconds=2.4, spread=(0.0, 0.0, 0.0))
     ((finding,),) = (row.findings for row in ledger(run, agreeing))
     assert finding.value == "0.950 (0.942 to 0.957), 3 seeds"
+
+
+def test_the_ledger_says_if_a_mean_agrees_although_no_seed_does() -> None:
+    near = CLAIM.model_copy(update={"against": None, "at_least": 0.75, "at_most": 0.85, "text": "the GRU reaches 0.8"})
+    records = planted.records("gru", 0.8, state=640, microseconds=2.4, spread=(0.2, 0.2, -0.4))
+    run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (near,)})
+    (row,) = ledger(run, records)
+    assert (row.verdict, row.doubt) == ("reproduced", "more seeds could change this")
+    assert row.findings[0].value.endswith(", 3 seeds, holds for none")
+
+
+def test_the_ledger_says_that_some_seeds_never_solved_the_task() -> None:
+    counts = Claim.model_validate_json(
+        CLAIM.model_copy(update={"against": None, "at_least": None, "at_most": 10_000.0}).model_dump_json()
+    ).model_copy(update={"quantity": Quantity(metric="sequences_until_solved")})
+    records = planted.records("gru", 0.8, state=640, microseconds=2.4)
+    solved = Measurement(metric="sequences_until_solved", at={}, samples=(1_050.0,))
+    records[:2] = [each.model_copy(update={"measurements": (*each.measurements, solved)}) for each in records[:2]]
+    run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (counts,)})
+    (row,) = ledger(run, records)
+    assert row.doubt == "1 of 3 seeds never solved the task, so the mean over the others is only a lower bound"
