@@ -102,6 +102,7 @@ class Hybrid(Layer):
     """
 
     family = "attention"
+    parts_have_blocks = True
 
     def __init__(
         self,
@@ -112,6 +113,10 @@ class Hybrid(Layer):
         backend: Backend = "auto",
     ) -> None:
         raise NotImplementedError  # the signature states the options
+
+    @classmethod
+    def least_depth(cls, **options: Any) -> int:
+        return len(parse_pattern(options.get("pattern", DEFAULT_PATTERN)))
 
     @classmethod
     def needs_model_width(cls, block: BlockOptions, **options: Any) -> bool:

@@ -22,8 +22,8 @@ With (5b), a lies in (-1, 1) instead of (0, 1), so that an input can turn the si
 et al. 2025). The write stays as it is.
 
 The initial time steps decide how far back a new model remembers. Δ starts log-uniformly between 1e-3 and 1e-1 for p =
-b_p, and A starts at -1, …, -N. So the states of a channel forget by half in 0.7 / (Δ n) steps, or in about half
-as many with negative=True.
+b_p, and A starts at -1, …, -N. So state n of a channel, from 1 to N, forgets by half in 0.7 / (Δ n) steps, or in about
+half as many with negative=True.
 """
 
 # Shape suffixes: B batch, T time, K taps, D input width, H hidden width, E channels, N states, R rank, M = 2N

@@ -165,7 +165,7 @@ class SLSTM(RecurrentLayer):
         """Return U as a matrix (G, H), with zeros for the other heads."""
         N, K = self.heads, self.U_GK.shape[1]
         own_NN = torch.eye(N, dtype=self.U_GK.dtype, device=self.U_GK.device)
-        return (self.U_GK.view(4, N, K, 1, K) * own_NN.view(N, 1, N, 1)).view(4 * N * K, N * K)
+        return (self.U_GK.reshape(4, N, K, 1, K) * own_NN.view(N, 1, N, 1)).reshape(4 * N * K, N * K)
 
     def kernel_obstacle(self, x_BTD: Tensor, state: State | None) -> str | None:
         return "the heads do not divide the width" if self.width % self.heads else None

@@ -52,8 +52,8 @@ PLANS = HOME / "bench" / "plans" / "published"
 CLAIMS = """
 ## Published claims
 
-The plans under `published/` repeat experiments that show these limits. Each claim below is judged by
-`carousel run published/NAME`, with its source and the published value.
+The plans under `published/` repeat published experiments. Some show these limits, others how soon a task is learned.
+`carousel run published/NAME` judges each claim below. [published.md](published.md) has our values and verdicts.
 
 | plan | claim | source |
 |---|---|---|
@@ -112,11 +112,12 @@ def _section(description: Description) -> str:
     parts = [f"### {description.name}", _sentence(description.summary), _prose(description.text)]
     if description.note:
         parts.append(_wrapped(f"In theory: {description.note}"))
-    block = ", ".join(f"{name}={value}" for name, value in description.block.items())
+    options = ", ".join(f"{name}={value}" for name, value in description.block.items())
+    block = f"`{options}`" if options else "that of each part"
     first, last = description.costs[0], description.costs[-1]
     state = ", ".join(f"`{part.name}` {' × '.join(map(str, part.shape)) or 1}" for part in description.state)
     facts = [
-        f"- Default block: `{block}`",
+        f"- Default block: {block}",
         f"- State at width {description.width} after one step: {state or 'none'}; {first.state_bytes:,} bytes, and "
         f"{last.state_bytes:,} after {last.position:,} steps",
     ]

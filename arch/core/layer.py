@@ -133,6 +133,9 @@ class Layer(nn.Module, metaclass=LayerType):
     default_block: ClassVar[BlockOptions] = BlockOptions()
     """The block around the layer if a spec does not choose one: that of the architecture's paper."""
 
+    parts_have_blocks: ClassVar[bool] = False
+    """Whether the layers are parts with blocks of their own. Only values other than the default replace theirs."""
+
     width: int
     """H, the output width."""
 
@@ -181,6 +184,11 @@ class Layer(nn.Module, metaclass=LayerType):
             options: Options of the constructor, by name.
         """
         return [cls(inputs if i == 0 else width, width, **options) for i in range(depth)]
+
+    @classmethod
+    def least_depth(cls, **options: Any) -> int:
+        """Return the smallest number of layers of a model that has all its parts. `options` are of the constructor."""
+        return 1
 
     @classmethod
     def builds_convolution(cls) -> bool:

@@ -118,7 +118,15 @@ class Arch:
         value, or for options of the block that contradict each other.
         """
         signature = self.parameters
-        options = {**self.options, **parse_options(self.name, signature, given)}
+        parsed = parse_options(self.name, signature, given)
+        options = {**self.options, **parsed}
+        if self.layer.parts_have_blocks:
+            for name in BLOCK_OPTIONS.keys() & parsed.keys():
+                if parsed[name] == signature[name].default:
+                    raise ValueError(
+                        f"{self.name}: {name}={parsed[name]} leaves each part its own {name}; "
+                        f"write it in the parts, such as pattern=gru:{name}={parsed[name]}+transformer"
+                    )
         try:
             block = Arch(name=self.name, layer=self.layer, options=options).block
         except ValueError as error:

@@ -66,6 +66,7 @@ def run(
     width: Annotated[
         int | None, typer.Option(metavar="N", help="Width of the layers, instead of a parameter budget.")
     ] = None,
+    depth: Annotated[int | None, typer.Option(metavar="N", help="Number of layers of every model.")] = None,
     state: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +211,7 @@ def run(
         seeds=seeds,
         params=params,
         params_of=params_of,
+        depth=depth,
         width=width,
         state=state,
         step_flops=step_flops,

@@ -72,6 +72,7 @@ class RunOptions:
     params: str | None = None
     """Number of parameters per model, such as `20k`. At most one of it, `width`, `state` and `step_flops` is given."""
     params_of: str | None = None
+    depth: int | None = None
     """What `params` counts: `model` or `layers`."""
     width: int | None = None
     """Width of the layers."""
@@ -220,6 +221,10 @@ def choose_plan(options: RunOptions) -> Plan:
         plan = plan.tuned_by(tuning)
     if given:
         changes |= budgets | {"extra": tuple(extra.without_budget() for extra in plan.extra)}
+    if options.depth is not None:
+        extras = changes.get("extra", plan.extra)
+        without_depth = tuple(extra.model_copy(update={"depth": None}) for extra in extras)
+        changes |= {"depth": _whole_number("--depth", options.depth), "extra": without_depth}
     if options.params_of is not None:
         if changes.get("params", plan.params) is None:
             raise UsageError("--params-of says what a number of parameters counts: add --params")

@@ -54,6 +54,10 @@ def show(spec: str, *, width: int | None, depth: int | None, plugin_files: Seque
             description = arch.describe(arch.get(spec), width=width, depth=depth)
         except ValueError as error:
             raise UsageError(f"{error}{forgotten_files([spec], error)}") from None
+        except (MemoryError, RuntimeError) as error:
+            if "alloc" not in str(error):
+                raise
+            raise UsageError(f"{spec} does not fit into memory; give a smaller --width or --depth") from None
     if as_json:
         print_json(document(description))
     else:

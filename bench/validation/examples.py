@@ -93,7 +93,9 @@ class ArchExample:
             precision: `float32 weights in float64` gives exactly the weights that `float32` gives.
             noise: Standard deviation of the perturbation of the weights.
         """
-        vocabulary, depth = (VOCABULARY, 2) if self.level == "tokens" else (None, 1 if self.level == "layer" else 2)
+        vocabulary = VOCABULARY if self.level == "tokens" else None
+        chosen = self.package.get(self.spec)
+        depth = 1 if self.level == "layer" else max(2, chosen.layer.least_depth(**chosen.layer_options))
         built = model(self.package, self.spec, self.width, depth=depth, vocabulary=vocabulary, noise=noise).eval()
         if precision != "float64":
             built = arch.to_float32(built)

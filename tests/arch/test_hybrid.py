@@ -13,6 +13,7 @@ import torch
 import arch
 from arch import SequenceModel
 from arch.core.block import Block
+from bench.validation.examples import ArchExample
 from tests.arch.core.test_compiled_cell import Leaky
 from tests.arch.fused import assert_same
 from tests.arch.kernels.test_residual import results
@@ -196,3 +197,18 @@ def test_gradients_of_the_kernels_equal_those_of_the_equations() -> None:
 def test_the_backend_of_a_hybrid_is_that_of_every_layer(backend: str) -> None:
     model: SequenceModel = arch.build(f"hybrid:backend={backend}", channels=1, outputs=1, width=8, depth=3)
     assert [layer.backend for layer in model.layers] == [backend] * 3
+
+
+@pytest.mark.parametrize("option", ["block=bare", "conv=0", "expansion=0"])
+def test_an_option_of_the_block_that_would_leave_each_part_its_own_is_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=f"hybrid: {option} leaves each part its own") as refusal:
+        arch.get(f"hybrid:{option}")
+    assert "\n" not in str(refusal.value)
+    assert arch.get(f"hybrid:pattern=gru:{option}+transformer").block == arch.get("hybrid").block
+
+
+def test_a_hybrid_of_four_layers_is_validated_with_all_of_them() -> None:
+    example = ArchExample(
+        package=arch, spec="hybrid:pattern=gru*3+transformer", level="reals", width=16, batch=1, steps=3
+    )
+    assert names_of(list(example.build().module.layers)) == "GGGT"

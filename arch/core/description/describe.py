@@ -126,7 +126,7 @@ def describe(arch: Arch, *, width: int | None = None, depth: int | None = None) 
         text=split_summary(module_text)[1],
         sources=citations(module_text, inspect.getdoc(arch.layer)),
         note=NOTES.get(arch.name, "") if arch.layer.__module__ == f"arch.{arch.name}" else "",
-        block={name: getattr(arch.block, name) for name in BLOCK_OPTIONS},
+        block=_block(arch),
         options=option_texts(arch),
         width=width,
         depth=depth,
@@ -150,13 +150,14 @@ def option_texts(arch: Arch) -> tuple[OptionText, ...]:
     """Return all options of an architecture: those of the layer, of the block around it and of the model."""
     own = arguments(inspect.getdoc(arch.layer))
     of_block, built = attribute_texts(BlockOptions), own_block_options(arch.layer)
-    block = arch.block
+    block = _block(arch)
     texts = []
     for name, (annotation, default) in arch.parameters.items():
         group: Literal["layer", "block", "model"] = "layer"
         meaning, value = own.get(name, ""), arch.options.get(name, default)
         if name in BLOCK_OPTIONS:
-            group, value = "block", getattr(block, name)
+            default = "that of each part" if arch.layer.parts_have_blocks else default
+            group, value = "block", block.get(name, default)
             meaning = meaning if name in built and meaning else of_block[name]
         elif name in MODEL_OPTIONS:
             group, meaning = "model", MODEL_TEXTS[name]
@@ -172,6 +173,13 @@ def option_texts(arch: Arch) -> tuple[OptionText, ...]:
         )
     order = ("layer", "block", "model")
     return tuple(sorted(texts, key=lambda text: order.index(text.group)))
+
+
+def _block(arch: Arch) -> dict[str, Any]:
+    """Return the options of the block around each layer, without those that each part chooses."""
+    of_parts = arch.layer.parts_have_blocks
+    names = (name for name in BLOCK_OPTIONS if not of_parts or name in arch.options)
+    return {name: getattr(arch.block, name) for name in names}
 
 
 def allowed_values(annotation: Any) -> str:

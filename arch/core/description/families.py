@@ -33,8 +33,9 @@ FAMILIES: Mapping[Family, FamilyText] = {
             "one after the other, also in training."
         ),
         can=(
-            "Follow any finite automaton: parity, counting modulo n, products in groups that do not commute. One step "
-            "can permute the states of the automaton in any way (Minsky 1967; Merrill et al. 2020).",
+            "With learned recurrent weights: follow any finite automaton, so parity, counting modulo n, products in "
+            "groups that do not commute. One step can permute the states of the automaton in any way (Minsky 1967; "
+            "Merrill et al. 2020).",
             "With an unbounded additive cell, as in an LSTM, or with relu units: count (Weiss, Goldberg & Yahav 2018).",
         ),
         cannot=(

@@ -26,6 +26,7 @@ from tests.arch.kernels.agreement import (
     assert_as_equations,
     assert_same,
     by_equations,
+    gradients,
     inputs,
     model_of,
     outcome,
@@ -285,3 +286,13 @@ def test_an_attribute_hides_a_parameter(name: str, path: str, parameter: str, la
     object.__setattr__(module, parameter, 2 * getattr(module, parameter).detach())
     assert (steps(model, x) - before).abs().max() > 1e-3
     assert_as_equations(model, x)
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_weights_in_any_layout_give_the_same_outputs_and_gradients(name: str) -> None:
+    model = model_of(name)
+    expected = gradients(model, inputs())
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.mT.contiguous().mT
+    assert_same(gradients(model, inputs()), expected)

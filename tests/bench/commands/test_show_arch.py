@@ -117,6 +117,7 @@ def test_plugin_is_explained(carousel: Carousel, tmp_path: Path) -> None:
         (["gru", "--width", "0"], "--width must be at least 1, not 0"),
         (["transformer", "--width", "5"], "width 5 is not a multiple of 4"),
         (["transformer", "--depth", "0"], "--depth must be at least 1, not 0"),
+        (["mamba", "--width", "100000000"], "mamba does not fit into memory; give a smaller --width or --depth"),
     ],
 )
 def test_mistake_is_reported_in_one_line(carousel: Carousel, words: list[str], message: str) -> None:

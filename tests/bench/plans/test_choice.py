@@ -108,3 +108,9 @@ def test_a_plan_without_architectures_needs_some_in_each_extra_grid(tmp_path: Pa
         return
     with pytest.raises(UsageError, match=r"archs must not be empty, unless each \[\[extra\]\] grid has its own"):
         load(str(path))
+
+
+def test_a_depth_applies_to_all_grids(tmp_path: Path) -> None:
+    assert {case.depth for case in cases(chosen(tmp_path, depth=4))} == {4}
+    with pytest.raises(UsageError, match="--depth must be at least 1, not 0"):
+        chosen(tmp_path, depth=0)
