@@ -18,6 +18,9 @@ SECONDS_PER_START = 3.0
 """Seconds until a new worker process begins its first job, without earlier runs."""
 LONGEST_START = 60.0
 """The longest gap between training and timing that is taken for a start; in a longer one, the run waited."""
+PRIOR_SECONDS = 3.0
+"""Seconds that are added to the measured and to the derived time of a record before their ratio is taken. A short
+training spends most of its time on what happens once, and says little about a long one."""
 ALL_ARCHS = "*"
 """Key of the corrections of all architectures; no architecture has this name."""
 
@@ -26,8 +29,8 @@ class DurationEstimator:
     """Estimator of job durations: the median over earlier records of the same case with any seed and learning rate.
 
     If there is no such record, the time of training and tests is derived from the amount of work. The derived time is
-    multiplied by a correction: the median ratio of measured to derived time. The median is over records of the same
-    architecture, or over all records if the architecture has no record.
+    multiplied by a correction: the median ratio of measured to derived time, both with `PRIOR_SECONDS` more. The median
+    is over records of the same architecture, or over all records if the architecture has no record.
 
     The time until a worker process begins its first job is the median gap between training and timing in earlier runs.
     """
@@ -48,7 +51,8 @@ class DurationEstimator:
                 share = record.training.steps / total_steps(record.case.protocol)
                 if share > 0:  # if training stopped early, compare it with the work it has done
                     work = work_of(record.case)
-                    correction = seconds / (work.training * share + (work.testing if testing else 0.0))
+                    derived = work.training * share + (work.testing if testing else 0.0)
+                    correction = (seconds + PRIOR_SECONDS) / (derived + PRIOR_SECONDS)
                     self._corrections[arch_name(record.case)].append(correction)
                     self._corrections[ALL_ARCHS].append(correction)
             timed = [ran.seconds for probe, ran in record.probes.items() if probe in TIMING_PROBES]

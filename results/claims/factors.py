@@ -92,8 +92,8 @@ def _separation(judged: Judged, chosen: Sequence[str]) -> str | None:
     The result is None if these factors do not separate the conditions.
     """
     sides: dict[bool, dict[tuple[str, ...], None]] = {True: {}, False: {}}
-    for factors, holds in judged:
-        sides[holds][tuple(factors[name] for name in chosen)] = None
+    for factors, it_holds in judged:
+        sides[it_holds][tuple(factors[name] for name in chosen)] = None
     if sides[True].keys() & sides[False].keys():
         return None
     if len(chosen) == 1:
