@@ -3,38 +3,36 @@
     carousel run published/householders --store runs
     python docs/write_published.py runs
 
-Claims that the stores can judge replace the former rows of the ledger. Other claims keep their rows in
-docs/published.json. So a plan can be run in parts, and a store may be thrown away. Without arguments, only the page is
-written, from the results in docs/published.json and the texts of the plans.
+Without stores, only the page is written, from the results in docs/published.json and the texts of the plans.
 
 The claims are those of the plan as it is now, and the records are the newest ones of its cases. So a claim can be
 worded better without another run, and a run of one more architecture completes an earlier run.
+
+docs/published_rows.py decides which rows of the ledger are replaced.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from published_rows import Results, merged, rows_of_earlier_protocol, rows_with_more_seeds, rows_with_value
+
 if TYPE_CHECKING:
-    from results import Record, RunFile
+    from results import Case, Claim, Record, Run, RunFile
 
 HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "published.md"
 RESULTS = HOME / "docs" / "published.json"
 OWN_STUDY = "seed"
-NOT_MEASURED = "not measured"
-"""The verdict on a claim without a value."""
 FAILED = ("crashed", "timeout", "out_of_memory")
 """Statuses of records that do not replace an older record of their case."""
-
-Results = dict[str, Any]
-"""The results of one plan: `runs` is a list of runs, `cases` the number of measured and of planned cases, `measured`
-the keys of the measured ones, and `claims` the rows of the ledger."""
 
 INTRODUCTION = """\
 # Published results, repeated
@@ -66,18 +64,81 @@ A value of ours is a mean over seeds with its 95% interval. The interval covers 
 """
 
 
-def main(stores: Sequence[str]) -> None:
-    """Update the results from the given stores, and write the page."""
+def main(arguments: Sequence[str]) -> None:
+    """Update the results from the stores in `arguments`, write the page, and print what was updated."""
+    parser = argparse.ArgumentParser(
+        description="Write docs/published.json and docs/published.md from stored runs of the plans that repeat "
+        "published results."
+    )
+    parser.add_argument(
+        "stores",
+        nargs="*",
+        type=Path,
+        metavar="STORE",
+        help="Folder that `carousel run --store` wrote to. Without stores, only the page is written.",
+    )
+    parser.add_argument("--replace", action="store_true", help="Replace stored rows that have more seeds, too.")
+    options = parser.parse_args(arguments)
     results = stored_results()
-    for name in plan_names() if stores else ():
-        if (found := results_of(name, [Path(store) for store in stores])) is not None:
-            results[name] = merged(results.get(name), found)
-            found = results[name]
-            print(f"{name}: {found['cases'][0]} of {found['cases'][1]} cases")
+    if not options.stores:
+        print("no stores given: writing the page only")
+    runs = readable_runs(options.stores)
+    updates = [update(name, results, runs, is_replacing=options.replace) for name in plan_names() if runs]
+    if options.stores and not any(updates):
+        print("no result was updated")
     worded = {name: as_worded_now(name, results[name]) for name in plan_names() if name in results}
     text = json.dumps(worded, indent=1, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
+
+
+def readable_runs(stores: Sequence[Path]) -> list[tuple[Run, RunFile]]:
+    """Return the readable runs of some stores with their files, from the oldest to the newest."""
+    from results import Store
+
+    found = []
+    for store in stores:
+        found += [(run, run.file()) for run in Store(store).in_order()]
+    return sorted(found, key=lambda each: each[1].id)
+
+
+def update(
+    name: str, results: dict[str, Results], runs: Sequence[tuple[Run, RunFile]], *, is_replacing: bool = False
+) -> bool:
+    """Update the results of a plan from some runs, print what was done, and return whether a row was updated.
+
+    Args:
+        name: The name of the plan.
+        results: The results by plan name, which are changed in place.
+        runs: Runs with their files, from the oldest to the newest.
+        is_replacing: Whether new rows also replace stored ones that have more seeds.
+    """
+    from bench.plans.grid import reported_cases
+    from bench.plans.plan import load
+
+    plan = load(name)
+    cases = [planned.case for planned in reported_cases(plan)]
+    new = results_of(plan.claims, cases, runs)
+    if new is None:
+        return False
+    former, count = results.get(name), len(plan.claims)
+    outweighed: set[str] = set()
+    if former is not None and not is_replacing:
+        outweighed = rows_with_more_seeds(former, new, plan.claims, cases)
+    if former is not None and (earlier := rows_of_earlier_protocol(former, new, plan.claims, cases)):
+        print(
+            f"{name}: the stored rows of {len(earlier)} of {count} claims are of an earlier protocol and are replaced"
+        )
+    results[name] = new if former is None else merged(former, new, outweighed, plan.claims, cases)
+    updated = rows_with_value(new).keys() - outweighed
+    measured, planned = results[name]["cases"]
+    print(f"{name}: {len(updated)} of {count} claims updated; {measured} of {planned} cases measured")
+    if outweighed:
+        print(
+            f"{name}: {len(outweighed)} of {count} claims keep their stored rows, which have more seeds than the given "
+            "stores; also give stores with the other seeds, or take the new rows with --replace"
+        )
+    return former is None or bool(updated)
 
 
 def plan_names() -> list[str]:
@@ -93,21 +154,17 @@ def stored_results() -> dict[str, Results]:
     return results
 
 
-def results_of(name: str, stores: Sequence[Path]) -> Results | None:
-    """Return the results of a plan from the newest records of its cases, or None if the stores have none."""
-    from bench.plans.grid import reported_cases
-    from bench.plans.plan import load
+def results_of(claims: Sequence[Claim], cases: Sequence[Case], runs: Sequence[tuple[Run, RunFile]]) -> Results | None:
+    """Return the results of a plan from the newest records of its cases, or None if the runs have none."""
     from reports import ledger
 
-    plan = load(name)
-    cases = [planned.case for planned in reported_cases(plan)]
-    found = newest_records({case.key for case in cases}, stores)
+    found = newest_records({case.key for case in cases}, runs)
     if not found:
         return None
     records = [record for record, _ in found.values()]
-    runs = {file.id: file for _, file in found.values()}
-    last = runs[max(runs)]
-    rows = ledger(last.model_copy(update={"claims": plan.claims, "cases": tuple(cases)}), records)
+    files = {file.id: file for _, file in found.values()}
+    last = files[max(files)]
+    rows = ledger(last.model_copy(update={"claims": tuple(claims), "cases": tuple(cases)}), records)
     return {
         "runs": [
             {
@@ -117,7 +174,7 @@ def results_of(name: str, stores: Sequence[Path]) -> Results | None:
                 "created": file.created,
                 "cpu": file.environment.cpu,
             }
-            for _, file in sorted(runs.items())
+            for _, file in sorted(files.items())
         ],
         "cases": [sum(record.status == "ok" for record in records), len(cases)],
         "measured": sorted(record.key for record in records if record.status == "ok"),
@@ -137,38 +194,13 @@ def as_worded_now(name: str, results: Results) -> Results:
     return results | {"claims": [row | texts.get(row["name"], {}) for row in results["claims"]]}
 
 
-def merged(former: Results | None, found: Results) -> Results:
-    """Return new results of a plan, with the former rows of claims that only the former results measured.
+def newest_records(keys: AbstractSet[str], runs: Sequence[tuple[Run, RunFile]]) -> dict[str, tuple[Record, RunFile]]:
+    """Return the newest readable record of each case with the file of its run, by case key.
 
-    The number of measured cases is that of both. Former results that do not name their cases count as far as the new
-    ones do not exceed them.
+    The runs are given from the oldest to the newest.
     """
-    rows = {} if former is None else {row["name"]: row for row in former["claims"] if row["kind"] != NOT_MEASURED}
-    kept = [row["name"] for row in found["claims"] if row["kind"] == NOT_MEASURED and row["name"] in rows]
-    if former is None or not kept:
-        return found
-    measured = sorted({*former.get("measured", ()), *found["measured"]})
-    runs = {run["id"]: run for run in (*former["runs"], *found["runs"])}
-    return {
-        "runs": [run for _, run in sorted(runs.items())],
-        "cases": [max(len(measured), former["cases"][0]), found["cases"][1]],
-        "measured": measured,
-        "claims": [
-            rows[row["name"]] | {key: row[key] for key in ("text", "source", "published", "remarks")}
-            if row["name"] in kept
-            else row
-            for row in found["claims"]
-        ],
-    }
-
-
-def newest_records(keys: set[str], stores: Sequence[Path]) -> dict[str, tuple[Record, RunFile]]:
-    """Return the newest readable record of each case with the file of its run, by case key."""
-    from results import Store
-
     found: dict[str, tuple[Record, RunFile]] = {}
-    runs = [(run, run.file()) for store in stores for run in Store(store).in_order()]
-    for run, file in sorted(runs, key=lambda each: each[1].id):
+    for run, file in runs:
         if keys.isdisjoint(case.key for case in file.cases):
             continue
         records, _ = run.read()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import importlib
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,11 +25,10 @@ HOME = Path(__file__).resolve().parent.parent
 
 @functools.cache
 def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_published", HOME / "docs" / "write_published.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import docs/write_published.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HOME / "docs")
+        return importlib.import_module("write_published")
 
 
 @pytest.fixture
@@ -48,8 +51,9 @@ def results(*, solves: bool) -> list[Record]:
     ]
 
 
-def store(folder: Path, id: str, records: list[Record]) -> str:
-    run = Store(folder).create(run_file(id, *(record.case for record in records), plan=PLAN))
+def store(folder: Path, id: str, records: list[Record], *, plan: str = "householders") -> str:
+    """Write a run, whose file has the name of the plan without its folder, and return the folder of the store."""
+    run = Store(folder).create(run_file(id, *(record.case for record in records), plan=plan))
     for record in records:
         run.write(record)
     return str(folder)
@@ -107,7 +111,115 @@ def test_a_plan_can_be_run_in_parts_whose_stores_are_thrown_away(tmp_path: Path,
     assert "All 12 cases were measured. 4 claims: 4 reproduced." in text
     assert "`20260102-" in text and "`20260103-" in text
     writer().main([store(tmp_path / "third", "20260104-030405-c-abc123", others[:3])])
-    assert "All 12 cases were measured. 4 claims: 4 reproduced" in section(page)
+    assert "All 12 cases were measured. 4 claims: 4 reproduced." in section(page)
+    assert "`20260104-" not in section(page), "one seed replaces no row with three"
+
+
+def first_seeds(records: list[Record], seeds: int = 1) -> list[Record]:
+    return [record for record in records if record.case.seed < seeds]
+
+
+FULL, LATER = "20260102-030405-a-abc123", "20260103-030405-b-abc123"
+
+
+@pytest.mark.parametrize("names_cases", [True, False])
+def test_rows_with_more_seeds_stay_unless_they_are_to_be_replaced(
+    tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str], names_cases: bool
+) -> None:
+    writer().main([store(tmp_path / "full", FULL, results(solves=True))])
+    if not names_cases:
+        edit_stored(tmp_path, lambda stored: stored.pop("measured"))
+    before, _ = section(page), capsys.readouterr()
+    later = store(tmp_path / "later", LATER, first_seeds(results(solves=False)))
+    writer().main([later])
+    assert section(page) == before
+    printed = capsys.readouterr().out
+    assert f"{PLAN}: 0 of 4 claims updated; 12 of 12 cases measured\n" in printed
+    assert f"{PLAN}: 4 of 4 claims keep their stored rows, which have more seeds" in printed and "--replace" in printed
+    assert "no result was updated" in printed
+    writer().main([later, "--replace"])
+    text = section(page)
+    assert "4 of 12 cases were measured. 4 claims: 3 reproduced, 1 not reproduced; 4 verdicts not robust." in text
+    assert LATER in text and FULL not in text
+    assert capsys.readouterr().out == f"{PLAN}: 4 of 4 claims updated; 4 of 12 cases measured\n"
+
+
+def test_seeds_are_compared_claim_by_claim(tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer().main([store(tmp_path / "full", FULL, results(solves=False))])
+    later = [each for each in results(solves=True) if each.case.arch == SOLVING or each.case.seed == 0]
+    writer().main([store(tmp_path / "later", LATER, later)])
+    text = section(page)
+    assert "All 12 cases were measured. 4 claims: 4 reproduced." in text and FULL in text and LATER in text
+    printed = capsys.readouterr().out
+    assert f"{PLAN}: 1 of 4 claims updated" in printed and f"{PLAN}: 3 of 4 claims keep" in printed
+    assert "no result" not in printed
+    two_seeds = [each for each in first_seeds(results(solves=False), 2) if each.case.arch == SOLVING]
+    writer().main([store(tmp_path / "last", "20260104-030405-c-abc123", two_seeds), "--replace"])
+    assert "11 of 12 cases were measured. 4 claims: 3 reproduced, 1 not reproduced" in section(page)
+
+
+def test_cases_count_as_measured_if_a_row_rests_on_them(tmp_path: Path, page: Path) -> None:
+    writer().main([store(tmp_path / "first", FULL, first_seeds(results(solves=True), 2))])
+    later = [each for each in results(solves=True) if each.case.arch == SOLVING or each.case.seed == 2]
+    writer().main([store(tmp_path / "later", LATER, later)])
+    text = section(page)
+    assert "9 of 12 cases were measured." in text and text.count("2 seeds of 3") == 3
+
+
+def test_a_case_without_a_value_counts_as_a_seed(tmp_path: Path, page: Path) -> None:
+    """A number of sequences until a task is solved exists for some seeds only, and the others were measured too."""
+    writer().main([store(tmp_path / "full", FULL, results(solves=False))])
+    later = [
+        record if record.case.seed == 0 else record.model_copy(update={"measurements": ()})
+        for record in results(solves=True)
+    ]
+    writer().main([store(tmp_path / "later", LATER, later)])
+    assert "1 seed of 3 | reproduced" in section(page) and FULL not in section(page)
+
+
+def test_rows_of_an_earlier_protocol_stay_until_their_claims_are_measured(
+    tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer().main([store(tmp_path / "full", FULL, results(solves=False))])
+    edit_stored(tmp_path, lambda stored: stored.update(measured=[f"{key}0" for key in stored["measured"]]))
+    new = [each for each in first_seeds(results(solves=True)) if each.case.arch == SOLVING]
+    writer().main([store(tmp_path / "later", LATER, new)])
+    text = section(page)
+    assert "1 of 12 cases were measured. 4 claims: 4 reproduced" in text and FULL in text and LATER in text
+    printed = capsys.readouterr().out
+    assert f"{PLAN}: the stored rows of 1 of 4 claims are of an earlier protocol and are replaced\n" in printed
+    assert "more seeds" not in printed
+
+
+def edit_stored(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change the stored results of the plan in `folder`."""
+    path = folder / "published.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    edit(stored[PLAN])
+    path.write_text(json.dumps(stored), encoding="utf-8")
+
+
+def test_every_value_in_the_repository_states_its_number_of_seeds() -> None:
+    stored = json.loads((HOME / "docs" / "published.json").read_text(encoding="utf-8"))
+    values = [
+        finding["value"] for of_plan in stored.values() for row in of_plan["claims"] for finding in row["findings"]
+    ]
+    pattern = sys.modules[writer().merged.__module__].SEEDS
+    assert values and [value for value in values if not pattern.search(value)] == []
+
+
+def test_help_names_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        writer().main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert "STORE" in printed and "--replace" in printed
+
+
+def test_without_stores_only_the_page_is_written(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer().main([])
+    assert capsys.readouterr().out == "no stores given: writing the page only\n"
+    assert page.exists()
 
 
 def test_remarks_name_the_numbers_of_their_claims() -> None:
