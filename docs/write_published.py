@@ -65,7 +65,10 @@ A value of ours is a mean over seeds with its 95% interval. The interval covers 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Update the results from the stores in `arguments`, write the page, and print what was updated."""
+    """Update the results from the stores in `arguments`, write the page, and print what was updated.
+
+    Wrong arguments end the program with exit code 2, and then no file is written.
+    """
     parser = argparse.ArgumentParser(
         description="Write docs/published.json and docs/published.md from stored runs of the plans that repeat "
         "published results."
@@ -79,13 +82,19 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--replace", action="store_true", help="Replace stored rows that have more seeds, too.")
     options = parser.parse_args(arguments)
+    from results import StoreError
+
     results = stored_results()
     if not options.stores:
         print("no stores given: writing the page only")
-    runs = readable_runs(options.stores)
+    try:
+        runs = readable_runs(options.stores)
+    except StoreError as error:
+        parser.error(str(error))
     updates = [update(name, results, runs, is_replacing=options.replace) for name in plan_names() if runs]
     if options.stores and not any(updates):
-        print("no result was updated")
+        plans = sorted({file.plan for _, file in runs})
+        print(f"no result was updated; the given stores have runs of {', '.join(plans) or 'no plan'}")
     worded = {name: as_worded_now(name, results[name]) for name in plan_names() if name in results}
     text = json.dumps(worded, indent=1, ensure_ascii=False)
     RESULTS.write_text(text + "\n", encoding="utf-8")
@@ -93,12 +102,29 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def readable_runs(stores: Sequence[Path]) -> list[tuple[Run, RunFile]]:
-    """Return the readable runs of some stores with their files, from the oldest to the newest."""
-    from results import Store
+    """Return the runs of some stores with their files, from the oldest to the newest.
+
+    Runs with an unreadable file are reported and omitted. Raises `StoreError` if one of the stores is no folder with
+    runs.
+    """
+    from results import Store, StoreError
 
     found = []
     for store in stores:
-        found += [(run, run.file()) for run in Store(store).in_order()]
+        if not store.exists():
+            raise StoreError(f"{store} does not exist; give the folder of `carousel run --store`")
+        if not store.is_dir():
+            raise StoreError(f"{store} is not a folder; give the folder of `carousel run --store`")
+        if (store / "run.json").exists():
+            raise StoreError(f"{store} is a single run; give its store, {store.resolve().parent}")
+        runs = Store(store).runs()
+        if not runs:
+            raise StoreError(f"no runs in {store}; give the folder of `carousel run --store`")
+        for run in runs:
+            try:
+                found.append((run, run.file()))
+            except StoreError as error:
+                print(f"run omitted: {error}")
     return sorted(found, key=lambda each: each[1].id)
 
 
@@ -118,9 +144,16 @@ def update(
 
     plan = load(name)
     cases = [planned.case for planned in reported_cases(plan)]
+    keys = {case.key for case in cases}
+    own = [file for _, file in runs if file.plan == Path(name).name]
+    given = {case.key for file in own for case in file.reported_cases}
     new = results_of(plan.claims, cases, runs)
     if new is None:
+        if given:
+            print(f"{name}: no record of its present cases in the given stores")
         return False
+    if given - keys:
+        print(f"{name}: {len(given - keys)} of {len(given)} cases in the given stores are not in the present plan")
     former, count = results.get(name), len(plan.claims)
     outweighed: set[str] = set()
     if former is not None and not is_replacing:
@@ -197,13 +230,15 @@ def as_worded_now(name: str, results: Results) -> Results:
 def newest_records(keys: AbstractSet[str], runs: Sequence[tuple[Run, RunFile]]) -> dict[str, tuple[Record, RunFile]]:
     """Return the newest readable record of each case with the file of its run, by case key.
 
-    The runs are given from the oldest to the newest.
+    Unreadable records are reported. The runs are given from the oldest to the newest.
     """
     found: dict[str, tuple[Record, RunFile]] = {}
     for run, file in runs:
         if keys.isdisjoint(case.key for case in file.cases):
             continue
-        records, _ = run.read()
+        records, damaged = run.read()
+        for damage in damaged:
+            print(f"record omitted: {damage.path}: {damage.reason}")
         found |= {
             key: (record, file)
             for key, record in records.items()

@@ -208,6 +208,38 @@ def test_every_value_in_the_repository_states_its_number_of_seeds() -> None:
     assert values and [value for value in values if not pattern.search(value)] == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stores"], "unrecognized arguments: --stores"),
+        (["absent"], "absent does not exist; give the folder of `carousel run --store`"),
+        (["file"], "file is not a folder; give the folder of `carousel run --store`"),
+        (["empty"], "no runs in empty; give the folder of `carousel run --store`"),
+        (["other"], "no runs in other; give the folder of `carousel run --store`"),
+        (["runs", "absent"], "absent does not exist; give the folder of `carousel run --store`"),
+        ([f"runs/{FULL}"], f"runs/{FULL} is a single run; give its store, "),
+    ],
+)
+def test_wrong_arguments_are_named_before_a_file_is_written(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    page: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("empty").mkdir()
+    Path("other/folder").mkdir(parents=True)
+    store(Path("runs"), FULL, results(solves=True)[:1])
+    with pytest.raises(SystemExit) as ended:
+        writer().main(arguments)
+    assert ended.value.code == 2
+    assert f"error: {message}" in capsys.readouterr().err.splitlines()[-1]
+    assert not page.exists() and not Path("published.json").exists()
+
+
 def test_help_names_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         writer().main(["--help"])
@@ -220,6 +252,41 @@ def test_without_stores_only_the_page_is_written(page: Path, capsys: pytest.Capt
     writer().main([])
     assert capsys.readouterr().out == "no stores given: writing the page only\n"
     assert page.exists()
+
+
+def test_records_that_belong_to_no_plan_are_named(
+    tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = results(solves=True)[0].case
+    changed = former.model_copy(update={"protocol": former.protocol.model_copy(update={"steps": 7})})
+    writer().main([store(tmp_path / "changed", FULL, [scored(changed, 1.0, length=40)])])
+    assert capsys.readouterr().out.splitlines() == [
+        f"{PLAN}: no record of its present cases in the given stores",
+        "no result was updated; the given stores have runs of householders",
+    ]
+    writer().main([store(tmp_path / "mine", FULL, [scored(changed, 1.0, length=40)], plan="mine")])
+    assert capsys.readouterr().out == "no result was updated; the given stores have runs of mine\n"
+    mixed = [scored(changed, 1.0, length=40), *results(solves=True)]
+    writer().main([store(tmp_path / "mixed", FULL, mixed)])
+    assert capsys.readouterr().out.splitlines() == [
+        f"{PLAN}: 1 of 13 cases in the given stores are not in the present plan",
+        f"{PLAN}: 4 of 4 claims updated; 12 of 12 cases measured",
+    ]
+
+
+def test_unreadable_files_of_a_store_are_named(tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "runs"
+    records = results(solves=True)
+    store(folder, FULL, records)
+    store(folder, LATER, records[:1])
+    damaged = folder / FULL / "records" / f"{records[0].key}.json"
+    damaged.write_bytes(b"{}")
+    (folder / LATER / "run.json").write_bytes(b"{}")
+    writer().main([str(folder)])
+    run, record, *_ = capsys.readouterr().out.splitlines()
+    assert run.startswith(f"run omitted: {folder / LATER / 'run.json'}: ")
+    assert record.startswith(f"record omitted: {damaged}: ")
+    assert "11 of 12 cases were measured." in section(page)
 
 
 def test_remarks_name_the_numbers_of_their_claims() -> None:
