@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "not measured"
 """The verdict on a claim without a value."""
-SEEDS = re.compile(r", ([\d,]+) seeds?(?: of [\d,]+)?(?:, holds for [\d,]+)?$")
+SEEDS = re.compile(r", ([\d,]+) seeds?(?: of [\d,]+)?(?:, holds for (?:[\d,]+|none))?$")
 """The number of seeds at the end of the value of a finding, such as `0.961 (0.906 to 1.000), 3 seeds, holds for 1`."""
 
 Row = dict[str, Any]
