@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError
 from bench.plans.amounts import BudgetBytes, BudgetCount
+from bench.plans.claims import check_claims
 from bench.plans.extra import Extra
 from bench.plans.invalid_field import first_error
 from bench.plans.override import DISTINCT, RATE, Length, Override, SpecText, without_rate
@@ -159,16 +160,6 @@ class Plan(Strict):
     def _has_archs(self) -> Self:
         if not self.archs and not (self.extra and all(extra.archs for extra in self.extra)):
             raise ValueError("archs must not be empty, unless each [[extra]] grid has its own")
-        return self
-
-    @model_validator(mode="after")
-    def _claims_name_known_protocol_fields(self) -> Self:
-        for claim in self.claims:
-            against = claim.against.cases if claim.against is not None else None
-            for cases in filter(None, (claim.cases, against)):
-                for field in cases.protocol.keys() - Protocol.model_fields.keys():
-                    known = ", ".join(Protocol.model_fields)
-                    raise ValueError(f"claim {claim.name!r}: a protocol has no field {field!r}; choose from {known}")
         return self
 
     @property
@@ -347,6 +338,10 @@ def load(name: str) -> Plan:
     _check_overrides(plan, path)
     _check_protocols(plan, path)
     _check_renamed(plan, path)
+    try:
+        check_claims(plan.claims)
+    except UsageError as error:
+        raise UsageError(f"invalid plan {path}: {error}") from None
     return plan
 
 
