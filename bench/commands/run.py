@@ -23,6 +23,7 @@ from bench.commands.report import PAGE, write_page
 from bench.commands.run_against import AgainstOptions, check_in_turns
 from bench.commands.run_warnings import (
     budget_warnings,
+    claim_warnings,
     deadline_warnings,
     option_warnings,
     plugin_warnings,
@@ -178,7 +179,9 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
         print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
     if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:
         print_lines(deadline_warnings(plan, options.device), console, style="yellow")
-    print_lines([*rate_warnings(plan), *budget_warnings(plan)], console, style="yellow")
+    print_lines(
+        [*rate_warnings(plan), *budget_warnings(plan), *claim_warnings(as_shipped, plan)], console, style="yellow"
+    )
     return Request(
         plan_name=Path(options.plan).stem,
         plan=plan,

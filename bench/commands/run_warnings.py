@@ -10,17 +10,21 @@ import arch
 import arch.kernels
 import reports
 import tasks
+from bench.errors import UsageError
 from bench.plans.grid import reported_cases
 from bench.plans.override import RATE
 from bench.plans.plan import Plan
+from bench.plans.unmeasured_claims import unmeasured_claims
 from bench.plugins.loader import Loaded
 from bench.training.model import describe_on_meta
-from reports.format import listed
+from reports.format import listed, plural
 from results import Case, Model, Record, RunFile, Status
 from results.specs import Spec
 
 LARGEST_SHARE_OF_ENDS = 0.5
 """Share of a model's parameters in embedding and readout above which a run warns."""
+MAX_NAMED = 3
+"""Number of claims that a warning names before it only counts the others."""
 SPOILT: tuple[Status, ...] = ("inconsistent", "diverged")
 """What becomes of the cases of a layer with a fault that `carousel validate` finds."""
 SMALL_WIDTH = 64
@@ -53,6 +57,31 @@ def option_warnings(planned: Sequence[str], patterns: Sequence[str]) -> list[str
                 f"{Spec(spec.name, given | lost)}"
             )
     return lines
+
+
+def claim_warnings(as_shipped: Plan, plan: Plan) -> list[str]:
+    """Return a line that names the claims for which neither a plan as written nor the chosen plan can give a value.
+
+    A choice on the command line may leave claims out, so nothing is said of a claim that only the choice leaves out.
+    Nothing is said either if the plan as written cannot be run, for example without a plugin that the choice omits.
+    """
+    if not as_shipped.claims:
+        return []
+    try:
+        reasons = unmeasured_claims(as_shipped, [each.case for each in reported_cases(as_shipped)])
+        if reasons and plan != as_shipped:
+            left = unmeasured_claims(plan, [each.case for each in reported_cases(plan)])
+            reasons = {name: reason for name, reason in reasons.items() if name in left}
+    except UsageError:
+        return []
+    if not reasons:
+        return []
+    named = [f"{name} ({reason})" for name, reason in list(reasons.items())[:MAX_NAMED]]
+    more = [f"{len(reasons) - MAX_NAMED} more"] if len(reasons) > MAX_NAMED else []
+    return [
+        f"{len(reasons)} of {plural(len(as_shipped.claims), 'claim')} can never be measured: "
+        f"{listed([*named, *more])}; correct the claims or the plan"
+    ]
 
 
 def rate_warnings(plan: Plan) -> list[str]:
