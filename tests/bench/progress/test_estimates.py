@@ -14,7 +14,6 @@ from bench.progress.work import work_of
 from results import Case, ProbeRun, Record, Span, Training
 from tests.bench.tiny import tiny_case
 
-
 LONG = 1_000_000
 """Steps of a long training."""
 
