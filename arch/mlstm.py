@@ -119,16 +119,16 @@ class MLSTM(HeadLayer):
         return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)
 
     def gates(self, x_BD: Tensor, state: MLSTMState) -> dict[str, Tensor]:
-        """Return σ(ĩ), σ(f̃) and σ(W_o x + b_o) as `input`, `forget` and `output`, each (B, H).
+        """Return σ(ĩ) and σ(f̃) as `input` and `forget`, each (B, N), and σ(W_o x + b_o) as `output`, (B, H).
 
         σ(f̃) is the share that the memory exp(m) C keeps. σ(ĩ) = exp(ĩ) / (exp(ĩ) + 1) compares the weight exp(ĩ) of a
         write with 1, the least divisor of (6) without m. The gates of (4) depend on m, and so on the past.
         """
-        H, K = self.width, self.width // self.heads
+        H = self.width
         gates_B2N = functional.linear(x_BD, self.W_if_2ND, self.b_if_2N)  # (2)
-        input_BH, forget_BH = gates_B2N.sigmoid().repeat_interleave(K, 1).chunk(2, 1)
+        input_BN, forget_BN = gates_B2N.sigmoid().chunk(2, 1)
         output_BH = functional.linear(x_BD, self.W_qkvo_4HD[3 * H :], self.b_qkvo_4H[3 * H :]).sigmoid()
-        return {"input": input_BH, "forget": forget_BH, "output": output_BH}
+        return {"input": input_BN, "forget": forget_BN, "output": output_BH}
 
     def project_flops(self) -> int:
         return 2 * (self.W_qkvo_4HD.numel() + self.W_if_2ND.numel())

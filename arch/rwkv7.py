@@ -186,12 +186,15 @@ class RWKV7(HeadLayer):
         return h_RH.view(B, T, H)
 
     def gates(self, x_BD: Tensor, state: RWKV7State) -> dict[str, Tensor]:
-        """Return w of equation (3) as `decay` and a of equation (4) as `rate`, each (B, H)."""
+        """Return w of equation (3) as `decay` and a of equation (4) as `strength`, each (B, H).
+
+        a is the share of what a key returns that a step removes, so it acts as the β of a delta rule.
+        """
         change_BD = state.input_BD - x_BD
         x_w, x_a = (x_BD + self.mu_6D[place] * change_BD for place in (1, 4))  # (1)
         return {
             "decay": decay(x_w, self.decay_RD, self.decay_HR, self.decay_H),
-            "rate": rate(x_a, self.rate_RD, self.rate_HR, self.rate_H),
+            "strength": rate(x_a, self.rate_RD, self.rate_HR, self.rate_H),
         }
 
     def project_flops(self) -> int:
