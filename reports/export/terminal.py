@@ -21,7 +21,7 @@ from reports.export.names import BASELINE, SHORT_BASELINE
 from reports.format import new_console, numbers, print_lines, print_parts
 from reports.format.console import MEASURING_WIDTH
 from reports.text.budgets import missed_budgets
-from reports.text.claims import ledger, summary
+from reports.text.claims import LedgerRow, ledger, summary
 from reports.text.conclusions import conclusions
 from reports.text.learning_rates import cost_sentence, edge_warning, missing_warning, sources
 from reports.text.lengths import effective_text
@@ -47,6 +47,8 @@ INDENT = 2
 """The number of spaces before the name of an architecture, and before further lines of a name."""
 MAX_PROBLEMS = 12
 """The terminal lists at most this many problems."""
+MAX_CONDITIONS = 3
+"""Largest number of conditions of a claim whose values are printed."""
 
 
 def render_terminal(
@@ -89,9 +91,7 @@ def render_terminal(
     if claims := ledger(run, records):
         print_lines([summary(claims)], console)
         for row in claims:
-            value = f": {row.findings[0].value}" if len(row.findings) == 1 else ""
-            doubt = f" ({row.doubt})" if row.doubt and (not value or row.kind == "undecided") else ""
-            print_lines([f"— {row.text} {row.verdict}{value}{doubt}"], console)
+            print_lines([_claim_line(row)], console)
     print_lines(missed_budgets(run_groups), console, style="yellow")
     run_frontier = frontier(run_groups, overview_rows(run_groups))
     advice = answer(run_frontier, needs or Needs(), options) or list(filter(None, [recommendation(run_frontier)]))
@@ -100,6 +100,15 @@ def render_terminal(
         if label != specification:
             print_lines([f"{label} = {specification}"], console, style="dim")
     print_lines([run_health.verdict], console, style="bold" if run_health.ok == run_health.cases else "bold yellow")
+
+
+def _claim_line(row: LedgerRow) -> str:
+    """Return a claim with its verdict, our value, or those of a few conditions, and the published one."""
+    values = [each.value if len(row.findings) == 1 else f"{each.condition} {each.value}" for each in row.findings]
+    value = f": {'; '.join(values)}" if 0 < len(values) <= MAX_CONDITIONS else ""
+    doubt = f" ({row.doubt})" if row.doubt and (len(values) != 1 or row.kind == "undecided") else ""
+    published = f"; published: {row.published}" if row.published else ""
+    return f"— {row.text} {row.verdict}{value}{doubt}{published}"
 
 
 def _print_table(console: Console, rows: Sequence[LeaderboardRow]) -> None:

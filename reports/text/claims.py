@@ -113,7 +113,9 @@ def _row(entry: Entry) -> LedgerRow:
 def _published(claim: Claim) -> str:
     if claim.published is None:
         return ""
-    return _number(claim.published, claim) + ("" if claim.spread is None else f" ± {claim.spread:g}")
+    is_exact = abs(claim.published) >= 100 or round(claim.published, 3) == claim.published
+    value = _number(claim.published, claim) if is_exact else f"{claim.published:g}"
+    return value + ("" if claim.spread is None else f" ± {claim.spread:g}")
 
 
 def ledger_remarks(claim: Claim) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.console import Console
 import reports
 from reports.text.claims import ledger, summary
 from results import Claim, Measurement
-from results.schema.claims import Quantity
+from results.schema.claims import Cases, Quantity
 from tests.reports import planted, synthetic
 
 CLAIM = Claim.model_validate_json(
@@ -81,3 +81,29 @@ def test_the_ledger_says_that_some_seeds_never_solved_the_task() -> None:
     run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (counts,)})
     (row,) = ledger(run, records)
     assert row.doubt == "1 of 3 seeds never solved the task, so the mean over the others is only a lower bound"
+
+
+def test_the_terminal_prints_the_published_value_and_those_of_a_few_conditions() -> None:
+    claim = CLAIM.model_copy(
+        update={
+            "against": None,
+            "cases": Cases(),
+            "published": 0.9,
+            "tolerance": 0.05,
+            "at_least": 0.85,
+            "at_most": 0.95,
+        }
+    )
+    records = [
+        *planted.records("gru", 0.9, state=640, microseconds=2.4),
+        *planted.records("lstm", 0.5, state=640, microseconds=2),
+    ]
+    run = synthetic.run([record.case for record in records]).model_copy(update={"claims": (claim,)})
+    console = Console(file=io.StringIO(), width=300)
+    reports.render_terminal(run, records, console=console)
+    assert isinstance(console.file, io.StringIO)
+    (line,) = (line for line in console.file.getvalue().splitlines() if line.startswith("— the GRU"))
+    assert "architecture=gru 0.900 (" in line and "architecture=lstm 0.500 (" in line
+    assert line.endswith("; published: 0.900")
+    exact = claim.model_copy(update={"published": 0.5085})
+    assert ledger(run.model_copy(update={"claims": (exact,)}), records)[0].published == "0.5085"
