@@ -106,7 +106,7 @@ class LeaderboardRow:
     """The mean test score of the weights with the best validation score; None unless the protocol keeps them."""
     early_stopped_low: float | None
     early_stopped_high: float | None
-    """With `early_stopped_low`, the 95% interval of this mean."""
+    """With `early_stopped_low`, the 95% interval of this mean; for a single seed, that of its test set."""
     chance: float | None
     memoryless_score: float | None
     strategies: tuple[StrategyLine, ...]
@@ -257,7 +257,7 @@ def _row(
         interval = group.interval()
         middle, (low, high) = interval.middle, bounds(interval, floor=0.0, ceiling=1.0)
     validation, _, _ = _mean(validation_scores(group), ceiling=1.0)
-    stopped, stopped_low, stopped_high = _mean(early_stopped_scores(group), ceiling=1.0)
+    stopped, stopped_low, stopped_high = _early_stopped(group)
     until_solved = sequences_until_solved(group)
     sequences, sequences_low, sequences_high = _mean(until_solved)
     models = [record.model for record in group.records if record.model is not None]
@@ -347,6 +347,18 @@ def _range_score(group: Group, lengths: LengthRange) -> RangeScore:
         share=share.middle if share else None,
         share_high=share.high if share else None,
     )
+
+
+def _early_stopped(group: Group) -> tuple[float | None, float | None, float | None]:
+    """Return the mean test score of the best validated weights with its 95% interval, or None three times.
+
+    The same test sequences as for the score are tested, so the interval is found in the same way.
+    """
+    scores = early_stopped_scores(group)
+    if not scores:
+        return None, None, None
+    interval = interval_of_scores(scores, group.test_sequences())
+    return interval.middle, *bounds(interval, floor=0.0, ceiling=1.0)
 
 
 def _mean(values: Sequence[float], *, ceiling: float = math.inf) -> tuple[float | None, float | None, float | None]:

@@ -250,6 +250,7 @@ def _score_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
             "score (95% interval)",
             lambda row: numbers.estimate(row.score, row.score_low, row.score_high) if row.trained else "untrained",
         ),
+        *_best_validated_columns(rows),
         ("chance", lambda row: numbers.score(row.chance)),
         ("memoryless baseline", lambda row: numbers.score(row.memoryless_score)),
         *_loss_columns(rows),
@@ -257,6 +258,18 @@ def _score_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
         ("seeds solved", lambda row: f"{row.solved}/{row.seeds}" if row.trained else numbers.MISSING),
         ("seeds scored", lambda row: f"{row.scored}/{row.seeds}" if row.trained else numbers.MISSING),
         ("learning rate", _rate),
+    ]
+
+
+def _best_validated_columns(rows: Sequence[LeaderboardRow]) -> list[Column]:
+    """Return the column of the scores of the best validated weights, if a protocol kept them."""
+    if all(row.early_stopped_score is None for row in rows):
+        return []
+    return [
+        (
+            "score of the best validated weights (95% interval)",
+            lambda row: numbers.estimate(row.early_stopped_score, row.early_stopped_low, row.early_stopped_high),
+        )
     ]
 
 

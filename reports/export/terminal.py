@@ -232,15 +232,19 @@ def _coloured_score(row: LeaderboardRow) -> Text:
     """
     if not row.trained:
         return Text(f"{UNTRAINED}{' ' * 7}")
-    text = f"{numbers.score(row.score, 2)}{' ' * 12}"
-    if row.score_low is not None:
-        text = f"{numbers.score(row.score, 2)} ({numbers.score(row.score_low, 2)}–{numbers.score(row.score_high, 2)})"
+    text = _estimate(row.score, row.score_low, row.score_high)
     if row.evidence is None:
         return Text(text)
     if row.evidence.solving == row.seeds:
         return Text(text, "green")
     by_loss = row.loss is not None and row.loss.shows_past
     return Text(text, "" if row.undecided or row.evidence.shows_past or by_loss else "red")
+
+
+def _estimate(score: float | None, low: float | None, high: float | None) -> str:
+    """Return a score with its interval, or alone if it has none."""
+    interval = "" if low is None else f" ({numbers.score(low, 2)}–{numbers.score(high, 2)})"
+    return f"{numbers.score(score, 2)}{interval}"
 
 
 def _range_column(lengths: str) -> Column:
@@ -259,6 +263,8 @@ def _columns(rows: Sequence[LeaderboardRow]) -> dict[str, Column]:
         del columns["score"], columns["solved"]
     if all(row.effective is None for row in rows):
         del columns["effective"]
+    if all(row.early_stopped_score is None for row in rows):
+        del columns["best validated"]
     if not _constant_loss(rows):
         del columns["mse"]
     if not any(row.still_learning for row in rows):
@@ -280,6 +286,10 @@ def _constant_loss(rows: Sequence[LeaderboardRow]) -> float | None:
 
 COLUMNS: dict[str, Column] = {
     "score": ("score (95%)    ", _coloured_score),
+    "best validated": (
+        "best validated\nweights (95%)",
+        lambda row: _estimate(row.early_stopped_score, row.early_stopped_low, row.early_stopped_high),
+    ),
     "mse": ("mse", lambda row: loss_value(row.loss.mean) if row.loss and row.loss.constant is not None else "—"),
     "solved": ("solved", lambda row: f"{row.solved}/{row.seeds}" if row.trained else "—"),
     "learning": ("still\nlearning", lambda row: f"{row.still_learning}/{row.scored}" if row.still_learning else ""),
@@ -303,7 +313,7 @@ STREAMED = ("state", "step", "step end", "p99 end", "flops", "moved")
 """The columns that only streamed rows fill."""
 FIRST_DROPPED = ("weights", "moved", "flops")
 """Columns that a terminal drops, in this order, before names have lines of usual length."""
-DROP_ORDER = ("p99 end", "step", "state", "params", "effective", "mse")
+DROP_ORDER = ("p99 end", "step", "state", "params", "effective", "mse", "best validated")
 """Columns in the order in which a narrow terminal drops them next, after those of ranges."""
 LAST_DROPPED = ("learning", "step end", "solved")
 """Columns that a terminal drops only if names have short lines already."""

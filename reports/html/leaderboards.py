@@ -39,6 +39,7 @@ def leaderboard_values(data: PageData) -> dict[str, Any]:
         "is_called": data.is_called,
         "rate_sources": rates_text.sources(data.rate_rows),
         "single_process": _single_process(data.groups),
+        "has_best_validated": any(row.early_stopped_score is not None for row in rows),
         "has_errors": any(row.loss is not None and row.loss.constant is not None for row in rows),
         "has_lengths": any(row.effective is not None for row in rows),
         "error_estimate": error_estimate,

@@ -126,6 +126,8 @@ def _in_words(protocol: Protocol, *, has_one_rate: bool) -> str:
         parts.append(f"early stop after {plural(protocol.solved_after, 'solved validation')} in a row{bar}")
     if protocol.patience:
         parts.append(f"early stop after {plural(protocol.patience, 'validation')} in a row without improvement")
+    if protocol.keep_best:
+        parts.append("the weights with the best validation score tested too (keep_best)")
     return "; ".join(parts) + "."
 
 

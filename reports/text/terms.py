@@ -63,6 +63,11 @@ TERMS = {
         "another, and no recommendation rests on it.",
     ),
     "mse": Term("mse", "Mean squared error with its 95% interval, in brackets that of the best constant answer."),
+    "best-validated": Term(
+        "best validated weights",
+        "Test score of the weights with the best validation score (keep_best), with its 95% interval. The score beside "
+        "it is that of the last weights. Figures of overfitting call this early stopping.",
+    ),
     "parameters": Term("parameters", "Numbers that learn. Fixed weights, as in a reservoir, do not count."),
     "step": Term(
         "step",
