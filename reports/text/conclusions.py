@@ -9,7 +9,7 @@ from typing import Literal
 from reports.analysis.convergence import is_undecided
 from reports.analysis.groups import Group
 from reports.analysis.memory_share import loss_evidence_of, no_memory_score, score_evidence_of
-from reports.analysis.strategies import explaining_strategy
+from reports.analysis.strategies import explaining_strategy, strategies_of_seeds
 from reports.analysis.streaming.step_costs import StepCost, step_costs_by_arch
 from reports.format.numbers import listed, plural, short_score
 from reports.text.context import untrained_sentence
@@ -38,6 +38,8 @@ Kind = Literal[
     "below",
 ]
 """The statement on an architecture in a setting, from the strongest to the weakest."""
+Counted = tuple[int, str, str]
+"""A number of seeds, and what one seed does and several seeds do, such as `solves it` and `solve it`."""
 BY_SCORE: tuple[Kind, ...] = ("solved", "nearly", "some", "by seed")
 """The statements that the scores alone support."""
 FLAT: tuple[Kind, ...] = ("above", "close above", "indistinguishable", "close below", "below")
@@ -151,19 +153,43 @@ def _kind_of_use(scores: ScoreEvidence) -> Kind:
 def _by_seed(group: Group, name: str) -> str:
     """Return a statement on a group whose seeds differ: how many solve the task, use some of the past, or neither.
 
-    `name` is the name of the best score without memory.
+    Seeds that score as a partial strategy does are counted apart from others that use some of the past.
+
+    Args:
+        group: The group.
+        name: The name of the best score without memory.
     """
     evidence = score_evidence_of(group)
     assert evidence is not None
     seeds, using, solving = evidence.seeds, evidence.using - evidence.solving, evidence.solving
+    explained = _explained_seeds(group)
     counts = [
         (solving, "solves the task", "solve the task"),
-        (using, "uses some of the past", "use some of the past"),
+        (using - sum(count for count, _, _ in explained), "uses some of the past", "use some of the past"),
+        *explained,
         (seeds - using - solving, f"is not clearly above {name}", f"are not clearly above {name}"),
     ]
+    return f"{_described(group, 'by seed')}: {_counted(counts, seeds)}"
+
+
+def _explained_seeds(group: Group) -> list[Counted]:
+    """Return how many seeds each partial strategy explains, if some seeds use the past without solving the task."""
+    named = [
+        (count, f"as “{name}” does ({short_score(score)})")
+        for (name, score), count in strategies_of_seeds(group).items()
+    ]
+    return [(count, f"scores {words}", f"score {words}") for count, words in named]
+
+
+def _counted(counts: Sequence[Counted], seeds: int) -> str:
+    """Return how many of so many seeds do what: `1 of 3 seeds solves it and 2 use some of the past`.
+
+    Counts of 0 are left out. The text is empty if all of them are 0.
+    """
     parts = [f"{count} {one if count == 1 else several}" for count, one, several in counts if count]
-    of_all = f" of {plural(seeds, 'seed')} "
-    return f"{_described(group, 'by seed')}: {listed([parts[0].replace(' ', of_all, 1), *parts[1:]])}"
+    if not parts:
+        return ""
+    return listed([parts[0].replace(" ", f" of {plural(seeds, 'seed')} ", 1), *parts[1:]])
 
 
 def _reference_name(group: Group) -> str:
@@ -178,17 +204,18 @@ def _described(group: Group, kind: Kind) -> str:
     """Return an architecture with its mean score, and what else a statement of this kind needs.
 
     That is the lowest and the highest score if seeds are listed singly, how many seeds solve the task if only some do,
-    the partial strategy that explains the scores, and the loss if the scores say too little.
+    the partial strategies that explain the scores, and the loss if the scores say too little.
     """
     scores, evidence = group.scores(), score_evidence_of(group)
     if kind == "by seed":
         return _with_mean(group, f", {min(scores):.2f} to {max(scores):.2f}")
     if kind in BY_SCORE:
         solving = 0 if evidence is None or kind == "solved" else evidence.solving
-        verb = "solves" if solving == 1 else "solve"
-        strategy = explaining_strategy(group) if kind == "some" else None
-        explained = "" if strategy is None else f", as “{strategy[0]}” scores ({short_score(strategy[1])})"
-        return _with_mean(group, f", {solving} of {plural(len(scores), 'seed')} {verb} it" if solving else explained)
+        if kind == "some" and not solving and (strategy := explaining_strategy(group)) is not None:
+            return _with_mean(group, f", as “{strategy[0]}” scores ({short_score(strategy[1])})")
+        counts = [(solving, "solves it", "solve it"), *(_explained_seeds(group) if kind == "some" else [])]
+        words = _counted(counts, len(scores))
+        return _with_mean(group, f", {words}" if words else "")
     losses = loss_evidence_of(group)
     is_told = losses is not None and (losses.shows_past or losses.constant is not None)
     return _with_mean(group, f"; {loss_text(losses)}" if losses is not None and is_told else "", kind != "learning")
