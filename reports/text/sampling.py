@@ -33,13 +33,13 @@ def test_set_sentences(groups: Sequence[Group]) -> list[str]:
     """Return one sentence per size of test set and number of seeds for which the test sets are too small.
 
     Test sets are too small if their error in the difference of two mean scores can exceed `NEARLY_EQUAL`. Each sentence
-    says how many sequences would be enough. Groups with a single seed are left out.
+    says how many sequences would be enough. Untrained groups have no scores, so they are left out.
     """
-    sizes = dict.fromkeys((group.test_sequences(), len(group.seeds)) for group in groups if len(group.seeds) > 1)
+    sizes = dict.fromkeys((group.test_sequences(), len(group.seeds)) for group in groups if group.trains)
     return [
         f"Test sets of {plural(sequences, 'sequence')} leave an error of up to ±{error:.3f} in the difference of two "
-        f"means over {plural(seeds, 'seed')}, more than the {NEARLY_EQUAL} that count; "
-        f"{sequences_needed(NEARLY_EQUAL, seeds):,} sequences would leave {NEARLY_EQUAL}."
+        f"{'scores of a single seed' if seeds == 1 else f'means over {seeds:,} seeds'}, more than the {NEARLY_EQUAL} "
+        f"that count; {sequences_needed(NEARLY_EQUAL, seeds):,} sequences would leave {NEARLY_EQUAL}."
         for sequences, seeds in sizes
         if (error := difference_error(sequences, seeds)) > NEARLY_EQUAL
     ]
