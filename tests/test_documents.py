@@ -115,6 +115,20 @@ def test_every_task_has_a_section_with_its_parameters() -> None:
     assert "\n\n\n" not in page
 
 
+def test_the_readme_lists_every_architecture_and_task_once() -> None:
+    import arch
+    import tasks
+
+    readme = (HOME / "README.md").read_text(encoding="utf-8")
+    for heading, names, column in (
+        ("| family | architectures |", arch.built_in(), 1),
+        ("| tasks | what they require |", tasks.built_in(), 0),
+    ):
+        table = readme.partition(f"{heading}\n|---|---|\n")[2].partition("\n\n")[0]
+        listed = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[column + 1])]
+        assert sorted(listed) == sorted(names)
+
+
 @functools.cache
 def page_of(name: str) -> str:
     """Return the page that a program in `docs` writes."""
