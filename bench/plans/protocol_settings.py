@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from bench.errors import UsageError
 from bench.plans.invalid_field import UNTRAINED_ADVICE
@@ -22,10 +22,11 @@ OWN_OPTIONS = {"archs": "--arch", "arch": "--arch", "tasks": "--task", "task": "
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a protocol that `--set` gives, such as `steps=2000` or `evaluate_at=[64, "40..256"]`.
+    """Return the fields of a protocol that `--set` gives, such as `steps=2000` or `evaluate_at=1x,64`.
 
-    A value is read as in a TOML file. What is no TOML value is text. Raises `UsageError` if a field is unknown, has no
-    value or is given twice.
+    A value is read as in a TOML file. What is no TOML value is text. Values may also be written as reports write them:
+    `True` is `true`, and `1x,64` is `["1x", 64]`. Raises `UsageError` if a field is unknown, has no value or is given
+    twice.
     """
     found: dict[str, Any] = {}
     for text in settings:
@@ -36,11 +37,27 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {text}: the protocol has no field {name!r}; {_hint(name)}")
         if name in found:
             raise UsageError(f"--set {name} is given twice; give it once")
-        try:
-            found[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name] = value
+        takes_list = get_origin(Protocol.model_fields[name].annotation) is tuple
+        found[name] = _read_list(value) if takes_list else _read(value)
     return found
+
+
+def _read_list(text: str) -> list[Any]:
+    """Return the values of a list in TOML, or of one without quotation marks or brackets, such as `1x,64`."""
+    value = _read(text)
+    if isinstance(value, list):
+        return value
+    return [_read(part.strip()) for part in text.removeprefix("[").removesuffix("]").split(",")]
+
+
+def _read(text: str) -> Any:
+    """Return the value of a text in TOML, or the text itself if it is none. `True` and `False` are truth values."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _hint(name: str) -> str:

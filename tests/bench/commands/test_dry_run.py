@@ -88,12 +88,12 @@ def test_cases_that_are_done_take_no_time(carousel: Carousel, plan: Path, inline
 
 
 def test_set_replaces_fields_everywhere(carousel: Carousel, plan: Path, inline: Inline) -> None:
-    words = ("--set", "steps=2", "--set", "learning_rate=3e-3", "--set", 'evaluate_at=["1x"]', "--measure", "accuracy")
+    words = ("--set", "steps=2", "--set", "learning_rate=3e-3", "--set", "evaluate_at=1x,8", "--measure", "accuracy")
     carousel("run", "own.toml", *words)
     file = Store(Path("carousel-runs")).latest().file()
     assert {case.protocol.steps for case in file.cases} == {2}
     assert {case.protocol.learning_rate for case in file.cases} == {3e-3}
-    assert {case.protocol.evaluate_at for case in file.cases} == {("1x",)}
+    assert {case.protocol.evaluate_at for case in file.cases} == {("1x", 8)}
     assert "--set steps=2" in file.command
 
 
