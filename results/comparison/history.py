@@ -117,8 +117,9 @@ def history(
             is used only if `at` has `from` or `to`, or if nothing else was measured.
         allow: Names of fields that may differ within a series, from `ALLOWABLE`.
         renamed: New names of architectures and tasks by old names, in addition to those of the plans of the runs.
-        commits: All commits of the runs, oldest first, to order runs by commit; None to order them by their ends. Runs
-            of one commit are ordered by their ends.
+        commits: The commits of the runs that measured the metric, oldest first, to order runs by commit; None to order
+            them by their ends. Runs of one commit are ordered by their ends. A run of another commit follows the run
+            that ended before it.
 
     Raises `RenameError` if names cannot be joined.
     """
@@ -191,7 +192,11 @@ def _in_order(runs: Runs, commits: Sequence[str] | None) -> list[tuple[RunFile, 
     if commits is None:
         return ordered
     position = {commit: index for index, commit in enumerate(commits)}
-    return sorted(ordered, key=lambda run: position[run[0].commit or ""])
+    positions, latest = [], -1
+    for file, _ in ordered:
+        latest = position.get(file.commit or "", latest)
+        positions.append(latest)
+    return [run for _, run in sorted(zip(positions, ordered, strict=True), key=lambda placed: placed[0])]
 
 
 def _new_names(file: RunFile, records: Sequence[Record], names: Renamed, runs: Runs) -> list[Record]:

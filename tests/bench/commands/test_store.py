@@ -207,6 +207,23 @@ class TestHistory:
         (by_time,) = json.loads(carousel("history", "--json").out)["series"]
         assert [seen["commit"] for seen in by_time["runs"]] == [commits[1], commits[0], commits[1]]
 
+    @pytest.mark.parametrize("other", ["f" * 40, None])
+    def test_an_interrupted_run_of_another_commit_does_not_matter(
+        self, tmp_path: Path, store: Path, carousel: Carousel, other: str | None
+    ) -> None:
+        first = commit(tmp_path, "2026-01-01T00:00:00Z")
+        *whole, interrupted = fill(store, runs=3)
+        for run in (*whole, interrupted):
+            changes = {"commit": first} if run in whole else {"commit": other, "finished": None}
+            run.write_file(run.file().model_copy(update=changes))
+        for stored in interrupted.read()[0].values():
+            kept = tuple(each for each in stored.measurements if each.metric != "step_seconds")
+            interrupted.write(stored.model_copy(update={"measurements": kept}))
+        ended = carousel("history", "--metric", "step_seconds", "--order", "commit", "--json")
+        assert (ended.code, ended.err) == (0, "")
+        (series,) = json.loads(ended.out)["series"]
+        assert [seen["commit"] for seen in series["runs"]] == [first, first]
+
     @pytest.mark.parametrize(("unknown", "expected"), [("f" * 40, "no git repository here has"), (None, "recorded no")])
     def test_an_unknown_commit_is_reported_in_one_line(
         self, tmp_path: Path, store: Path, carousel: Carousel, unknown: str | None, expected: str

@@ -207,6 +207,21 @@ def test_runs_are_ordered_by_their_commits_on_request() -> None:
     ]
 
 
+@pytest.mark.parametrize("other", ["ddd", None])
+@pytest.mark.parametrize("without", [1, 2, 3])
+def test_runs_without_the_metric_may_have_other_commits(without: int, other: str | None) -> None:
+    runs = []
+    for day, commit in ((1, "bbb"), (2, "aaa"), (3, "ccc")):
+        file, records = run_of(day, 0)
+        is_without = day == without
+        runs.append(
+            (file.model_copy(update={"commit": other if is_without else commit}), [] if is_without else records)
+        )
+    measured = sorted(file.commit or "" for file, records in runs if records)
+    (series,) = history(runs, commits=measured)
+    assert [point.commit for point in series.points] == measured
+
+
 def test_renamed_cases_are_one_series_under_the_new_name() -> None:
     older, newer = run_of(1, 0), run_of(2, 0)
     file, records = older
