@@ -18,6 +18,8 @@ from bench.machine.import_path import IMPORT_PATH
 INTERPRETERS = (Path("bin", "python"), Path("Scripts", "python.exe"))
 """Where an environment has its Python, on POSIX systems and on Windows."""
 PINS = "constraints.txt"
+PINNING = (PINS, "pyproject.toml")
+"""The files of a revision that decide which packages an environment built for it has."""
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
 
 

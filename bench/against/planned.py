@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench.against.version import THIS, Version, given_version
 from bench.against.version_process import Description, VersionProcess
-from bench.errors import NotComparable, NothingSelected, UsageError
+from bench.errors import NotComparable, UsageError
 from bench.machine.provenance import HOME
 from bench.plans.plan import Plan
 from bench.plugins import loader
@@ -196,26 +196,28 @@ def plugins_of(version: Version, plugins: tuple[Plugin, ...], files: Sequence[Pa
     """
     if version.home is None:
         return plugins
-    own = [
-        version.home / file.resolve().relative_to(HOME)
-        for file in files
-        if file.resolve().is_relative_to(HOME) and (version.home / file.resolve().relative_to(HOME)).exists()
-    ]
+    own = [version.home / file for file in in_checkout(files) if (version.home / file).exists()]
     read = {plugin.name: plugin for plugin in loader.read(own)}
     return tuple(read.get(plugin.name, plugin) for plugin in plugins)
+
+
+def in_checkout(files: Sequence[Path]) -> list[Path]:
+    """Return those of some plugin files that lie in the folder of this version's packages, relative to it."""
+    resolved = [file.resolve() for file in files]
+    return [file.relative_to(HOME) for file in resolved if file.is_relative_to(HOME)]
 
 
 def selected_cases(cases: Sequence[Case], pattern: str, names: Mapping[str, str] | None = None) -> tuple[Case, ...]:
     """Return the cases whose name matches a glob: `lstm`, `lstm on first_last*`, `lstm on first_last at 32`.
 
-    `names` are new names by old ones: a case also has its new name. Raises `NothingSelected` if no case matches.
+    `names` are new names by old ones: a case also has its new name. Raises `UsageError` if no case matches.
     """
     known = {case.key: [*_names_of(case), *_names_of(rename_case(case, names or {}))] for case in cases}
     found = tuple(case for case in cases if any(fnmatch.fnmatchcase(name, pattern) for name in known[case.key]))
     if not found:
         longest = list(dict.fromkeys(of_case[-1] for of_case in known.values()))
         close = difflib.get_close_matches(pattern, longest, n=1, cutoff=0.0)
-        raise NothingSelected(f"--case {pattern} matches no case of the plan; its names are like {close[0]!r}")
+        raise UsageError(f"--case {pattern} matches no case of the plan; its names are like {close[0]!r}")
     return found
 
 

@@ -113,20 +113,28 @@ def _existing(base: str) -> Version | None:
     return None if python is None else Version(name=f"the environment {base}", python=str(python.absolute()))
 
 
-def revisions_between(good: str, bad: str, home: Path = HOME) -> list[tuple[str, str]]:
-    """Return the commits after `good` up to `bad` that change the packages, oldest first, with their subjects.
+def revisions_between(
+    good: str, bad: str, home: Path = HOME, *, paths: Sequence[str] = PACKAGES
+) -> list[tuple[str, str]]:
+    """Return the commits after `good` up to `bad` that change one of some paths, oldest first, with their subjects.
 
-    Of a merge, only the first parent counts: a merged branch is one change. Raises `UsageError` if one of the two is no
-    revision, or if `good` is no ancestor of `bad`.
+    Of a merge, only the first parent counts: a merged branch is one change.
+
+    Args:
+        good: A git revision.
+        bad: A later revision.
+        home: Folder of the packages, in the repository that holds the revisions.
+        paths: Files and folders, relative to `home`.
+
+    Raises `UsageError` if one of the two is no revision, or if `good` is no ancestor of `bad`.
     """
     for name, revision in (("GOOD", good), ("BAD", bad)):
         if revision.endswith(DIRTY) or _git(home, *VERIFY, f"{revision}^{{commit}}").returncode:
             raise UsageError(f"{name} {revision} is no git revision of {home}; give a commit, a tag or a branch")
     if _git(home, "merge-base", "--is-ancestor", good, bad).returncode:
         raise UsageError(f"{good} is no ancestor of {bad}; give the older revision first, on the same branch")
-    listed = _git(
-        home, "log", "--first-parent", "--reverse", "--format=%H %s", f"{good}..{bad}", "--", *PACKAGES
-    ).stdout.splitlines()
+    options = ("--first-parent", "--reverse", "--format=%H %s")
+    listed = _git(home, "--literal-pathspecs", "log", *options, f"{good}..{bad}", "--", *paths).stdout.splitlines()
     return [(commit, subject) for commit, _, subject in (line.partition(" ") for line in listed)]
 
 

@@ -74,9 +74,9 @@ def bisect(
 
     Each step checks out one commit between GOOD and BAD into a temporary folder, and measures it in turns with GOOD, as
     carousel run --against does. A commit is bad if a metric of --fail-on regressed. A commit that cannot be measured or
-    judged is passed over, and one beside it is measured instead. Only commits that change Carousel's packages count,
-    and a merge counts as one commit. A plugin in the checkout is measured in the state of each commit; any other plugin
-    is the same for all.
+    judged is passed over, and one beside it is measured instead. Only commits that change Carousel's packages, a plugin
+    of --plugin or, with --build, the pinned packages count. A merge counts as one commit. A plugin in the checkout is
+    measured in the state of each commit; any other plugin is the same for all.
 
     The exit code is 0 if the first bad commit is found, and 3 if several commits remain. It is 5 if BAD has not
     regressed from GOOD, and 2 if a revision or an option is wrong.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,20 +11,22 @@ from typing import Literal
 
 from rich.console import Console
 
+from bench.against.environment import PINNING
 from bench.against.measure import measure_in_turns
-from bench.against.planned import Settings, selected_cases
-from bench.against.version import Version, found_version, revisions_between
+from bench.against.planned import Settings, in_checkout, selected_cases
+from bench.against.version import PACKAGES, Version, found_version, revisions_between
 from bench.commands.compare import compare_stored
-from bench.commands.comparison_options import parse_fail_on
+from bench.commands.comparison_options import FailureCriterion, parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
-from bench.commands.run import RunOptions, new_request
+from bench.commands.run import RunOptions, choose_plan, new_request
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.grid import cases as planned_cases
+from bench.plugins import loader
 from bench.runner.request import Request
 from reports.format import plural
-from reports.text import change_of, name_of
-from results.comparison import Comparison, Row
+from reports.text import case_text, change_of, missing_text, name_of, reasons_in_words
+from results.comparison import Comparison
 
 Answer = Literal["good", "bad", "unknown"]
 
@@ -80,25 +83,24 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
         case: Pattern of the cases to measure; None for all cases of the plan.
         arguments: The words after `carousel`.
 
-    Raises `UsageError` if an option is invalid, if a revision is unknown, or if no commit between them changes the
-    packages.
+    Raises `UsageError` if an option is invalid, if a revision is unknown, or if no commit between them changes what is
+    measured.
     """
-    commits = revisions_between(good, bad)
-    if not commits:
-        raise UsageError(f"no commit from {good} to {bad} changes Carousel's packages, so none can be the cause")
     console = new_console(stderr=options.as_json)
     against = replace(options.against, base=good)
     settings = against.settings(repeat=options.repeat, scheduler=options.scheduler, plugin_files=options.plugin_files)
     assert settings is not None
+    commits, changed = commits_to_search(good, bad, settings)
     steps: list[dict[str, str]] = []
     bounds = {"good": good, "bad": bad}
-    with only_documents_on_standard_output(options.as_json), _version(good, settings, console) as base:
+    with only_documents_on_standard_output(options.as_json), contextlib.ExitStack() as stack:
+        if case is not None:
+            loader.load(options.plugin_files)
+            selected_cases(planned_cases(choose_plan(options)), case)
         request = new_request(options, arguments, console)
         verb = "changes" if len(commits) == 1 else "change"
-        print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} the packages"], console)
-        settings = replace(settings, base=base, cases=case)
-        if case is not None:
-            selected_cases(planned_cases(request.plan), case)
+        print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} {changed}"], console)
+        settings = replace(settings, base=stack.enter_context(_version(good, settings, console)), cases=case)
 
         def judge(position: int) -> Answer:
             commit, subject = commits[position]
@@ -125,6 +127,23 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     else:
         print_lines(_conclusion(good, bad, found, steps), console)
     return code
+
+
+def commits_to_search(good: str, bad: str, settings: Settings) -> tuple[list[tuple[str, str]], str]:
+    """Return the commits between two revisions that change what decides the measurements, and what this is in words.
+
+    These are the packages, the plugin files in the checkout and, if environments are built, the pinned packages. Raises
+    `UsageError` if no commit changes any of them.
+    """
+    plugins = [file.as_posix() for file in in_checkout(settings.plugin_files)]
+    pinning = PINNING if settings.build else ()
+    changed = " or ".join(["Carousel's packages", *plugins, *pinning])
+    commits = revisions_between(good, bad, paths=(*PACKAGES, *plugins, *pinning))
+    if not commits:
+        pins = [] if settings.build else revisions_between(good, bad, paths=PINNING)
+        advice = "; to measure commits with the packages that they pin, add --build" if pins else ""
+        raise UsageError(f"no commit from {good} to {bad} changes {changed}, so none can be the cause{advice}")
+    return commits, changed
 
 
 def _version(revision: str, settings: Settings, console: Console) -> AbstractContextManager[Version]:
@@ -168,17 +187,25 @@ def _judge(
         row = failing[0]
         more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
         return "bad", f"{name_of(row)}: {change_of(row)}{more}"
-    return _without_regression(comparison, criterion.selected(comparison))
+    return _without_regression(comparison, criterion)
 
 
-def _without_regression(comparison: Comparison, rows: Sequence[Row]) -> tuple[Answer, str]:
-    """Return whether a commit without a regression is good, or cannot be judged by the rows that count."""
-    doubtful = [row for row in rows if row.verdict in ("inconclusive", "not comparable")]
-    if comparison.failed or comparison.missing:
-        return "unknown", "cases failed or are missing"
-    if doubtful or not rows:
-        return "unknown", f"{len(doubtful)} of {len(rows)} results cannot be judged; give more --pairs"
-    return "good", f"{len(rows)} results, none regressed"
+def _without_regression(comparison: Comparison, criterion: FailureCriterion) -> tuple[Answer, str]:
+    """Return whether a commit without a regression is good, or cannot be judged by the rows that count.
+
+    The reason is that of `carousel check`.
+    """
+    absent = [f"{missing_text(each)}: {case_text(each)}" for each in comparison.missing]
+    absent += [f"newly failed: {case_text(each)}: {each.reason}" for each in comparison.failed]
+    if absent:
+        more = f"; {len(absent) - 1} more" if len(absent) > 1 else ""
+        return "unknown", f"{absent[0]}{more}"
+    judged = criterion.judged(comparison)
+    if reasons := reasons_in_words(judged):
+        return "unknown", "; ".join(reasons)
+    if not judged.rows:
+        return "unknown", "the two sides have no result in common that counts"
+    return "good", f"{plural(len(judged.rows), 'result')}, none regressed"
 
 
 def _exit_code(suspects: Suspects | None, steps: Sequence[dict[str, str]]) -> int:

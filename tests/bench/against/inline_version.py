@@ -38,6 +38,8 @@ class Versions:
     """Returns the relative slow-down of a case in the new version."""
     noise: Callable[[Case], float] = lambda case: 0.005
     """Returns the standard deviation of the logarithm of a process's median."""
+    load: float = 0.0
+    """Share of the machine's cores that other work keeps busy during a timing."""
     change: Callable[[Description], Description] = lambda described: described
     """Returns what the base says instead of what is true here."""
     prepare: bool = True
@@ -117,7 +119,12 @@ class InlineVersion:
         seconds = 1e-4 * math.exp(slower + self.versions.noise(case) * self.versions.generator.standard_normal())
         metrics = [MEASURED[probe] for probe in job.probes]
         measurements = tuple(
-            Measurement(metric=metric, at={at: 1}, samples=(seconds,), blocks=(Block(calibration_seconds=0.01),))
+            Measurement(
+                metric=metric,
+                at={at: 1},
+                samples=(seconds,),
+                blocks=(Block(calibration_seconds=0.01, load=self.versions.load),),
+            )
             for metric, at in metrics
         )
         return TimingResult(

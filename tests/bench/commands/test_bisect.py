@@ -12,9 +12,10 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.against.planned import Settings
 from bench.against.version import Version, revisions_between
 from bench.cli import main
-from bench.commands.bisect import FLAGS, Answer, Suspects, command_between, search
+from bench.commands.bisect import FLAGS, Answer, Suspects, command_between, commits_to_search, search
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, USAGE, UsageError
 from bench.executors.jobs import Failure
 from bench.machine.provenance import HOME
@@ -62,7 +63,7 @@ def bisected(carousel: Carousel, versions: Versions, monkeypatch: pytest.MonkeyP
         versions.commit = revision
         yield Version(name=f"revision {revision}", home=HOME)
 
-    monkeypatch.setattr("bench.commands.bisect.revisions_between", lambda good, bad: COMMITS)
+    monkeypatch.setattr("bench.commands.bisect.revisions_between", lambda good, bad, **_: COMMITS)
     monkeypatch.setattr("bench.commands.bisect.found_version", found)
 
     def run(*options: str) -> Completed:
@@ -84,7 +85,7 @@ def test_the_first_slow_commit_is_found(bisected: Carousel, versions: Versions) 
     done = bisected()
     assert done.code == OK, done.err
     assert "the first bad commit:\n  3333333333 change 3" in done.out
-    assert "6 commits from v1 to main change the packages" in done.out
+    assert "6 commits from v1 to main change Carousel's packages" in done.out
     assert "lstm on first_last 4" in done.out
 
 
@@ -126,7 +127,22 @@ def test_doubtful_results_stop_the_search_at_once(bisected: Carousel, versions: 
     done = bisected("--pairs", "8")
     assert done.code == FAILED
     assert "whether main has regressed from v1 cannot be told" in done.out
-    assert "give more --pairs" in done.out
+    assert "inconclusive, the interval is too wide; need" in done.out and "more pairs" in done.out
+
+
+def test_a_commit_that_cannot_be_judged_has_the_reason_of_the_check(bisected: Carousel, versions: Versions) -> None:
+    versions.load = 1.0
+    done = bisected("--pairs", "8")
+    assert done.code == FAILED
+    assert "rows inconclusive, noisy: 100% of blocks were disturbed; repeat on a quiet machine" in done.out
+    assert "pairs" not in done.out.partition("cannot be told")[2]
+
+
+def test_a_commit_whose_case_failed_has_the_reason_of_the_failure(bisected: Carousel, versions: Versions) -> None:
+    versions.failing = lambda side, job: Failure("crashed", "it fell over") if side == "new" else None
+    done = bisected()
+    assert done.code == FAILED
+    assert "newly failed: lstm on first_last at 4, seed 0: crashed: it fell over; 1 more" in done.out
 
 
 @pytest.mark.parametrize(
@@ -171,7 +187,7 @@ def test_the_flags_of_the_command_are_known() -> None:
 
 def test_a_pattern_without_cases_is_refused_before_anything_is_measured(bisected: Carousel) -> None:
     done = bisected("--case", "lstn*")
-    assert done.code == NOTHING_SELECTED
+    assert (done.code, done.out, len(done.err.splitlines())) == (USAGE, "", 1)
     assert "--case lstn* matches no case of the plan; its names are like 'lstm on first_last at 4'" in done.err
     assert not Path("store").exists()
 
@@ -193,8 +209,51 @@ def test_commits_are_listed_from_old_to_new_if_they_change_the_packages(reposito
     commit("bench/two.py", "second")
     assert [subject for _, subject in revisions_between("HEAD~3", "HEAD", repository)] == ["first", "second"]
     assert revisions_between("HEAD~2", "HEAD~1", repository) == []
+    assert [subject for _, subject in revisions_between("HEAD~3", "HEAD", repository, paths=["README"])] == [
+        "text only"
+    ]
     with pytest.raises(UsageError, match="HEAD is no ancestor of HEAD~1; give the older revision first"):
         revisions_between("HEAD", "HEAD~1", repository)
+
+
+@pytest.fixture
+def in_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the repository, in which the revisions are looked up, with a commit of one plugin and one of the pins."""
+    monkeypatch.setattr("bench.against.planned.HOME", repository)
+    monkeypatch.setattr(
+        "bench.commands.bisect.revisions_between",
+        lambda good, bad, **options: revisions_between(good, bad, repository, **options),
+    )
+    for file, text in (("my [plugins]/scaled.py", ""), ("constraints.txt", "numpy==0.0.2\n")):
+        (repository / file).parent.mkdir(exist_ok=True)
+        (repository / file).write_text(text)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "-m", f"change {file}")
+    return repository
+
+
+def settings_of(*plugins: Path, build: bool = False) -> Settings:
+    return Settings(base="HEAD", pairs=8, plugin_files=plugins, build=build)
+
+
+def test_commits_that_change_only_a_plugin_or_with_build_only_the_pins_count(in_repository: Path) -> None:
+    plugin = in_repository / "my [plugins]" / "scaled.py"
+    commits, changed = commits_to_search("HEAD~2", "HEAD", settings_of(plugin))
+    assert [subject for _, subject in commits] == ["change my [plugins]/scaled.py"]
+    assert changed == "Carousel's packages or my [plugins]/scaled.py"
+    commits, changed = commits_to_search("HEAD~2", "HEAD", settings_of(build=True))
+    assert [subject for _, subject in commits] == ["change constraints.txt"]
+    assert changed == "Carousel's packages or constraints.txt or pyproject.toml"
+
+
+def test_commits_that_change_nothing_that_is_measured_are_refused(in_repository: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "mine" / "scaled.py"
+    with pytest.raises(UsageError) as refused:
+        commits_to_search("HEAD~2", "HEAD~1", settings_of(elsewhere))
+    expected = "no commit from HEAD~2 to HEAD~1 changes Carousel's packages, so none can be the cause"
+    assert str(refused.value) == expected
+    with pytest.raises(UsageError, match="to measure commits with the packages that they pin, add --build"):
+        commits_to_search("HEAD~2", "HEAD", settings_of())
 
 
 def test_revisions_without_a_change_of_the_packages_are_refused(carousel: Carousel) -> None:
