@@ -6,6 +6,7 @@ A file holds the timings of one process. `data` holds the seconds per call of ea
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,11 @@ from results.benchmarks.benchmark_run import BenchmarkError, BenchmarkProcess
 
 MAX_FILE_BYTES = 256 << 20
 """Maximum size of a file. A round takes about 24 bytes."""
+ASV_KEYS = (
+    frozenset({"commit_hash", "results"}),
+    frozenset({"machine", "num_cpu", "ram"}),
+)
+"""Keys of two kinds of asv files: the results of a commit, and the description of a machine."""
 WRITE_IT = "write it with `pytest --benchmark-json=FILE`"
 
 Line = Annotated[str, StringConstraints(max_length=10_000)]
@@ -126,9 +132,29 @@ def _parsed(path: Path) -> _File:
     try:
         return _File.model_validate_json(content)
     except ValidationError as error:
+        if _is_of_asv(content):
+            raise BenchmarkError(
+                f"{path} is a file of asv, whose results are not read; compare two commits with `asv compare`, or run "
+                "the benchmarks with pytest-benchmark: `pytest --benchmark-json=FILE`"
+            ) from None
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise _not_a_file(path, f"{where + ': ' if where else ''}{first['msg']}") from None
+
+
+def _is_of_asv(content: bytes) -> bool:
+    """Return whether a file was written by asv (airspeed velocity)."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict):
+        return False
+    benchmarks = [each for name, each in found.items() if name != "version"]
+    return any(found.keys() >= keys for keys in ASV_KEYS) or (
+        bool(benchmarks)
+        and all(isinstance(each, dict) and {"code", "param_names"} <= each.keys() for each in benchmarks)
+    )
 
 
 def _not_a_file(path: Path, reason: str) -> BenchmarkError:

@@ -14,6 +14,8 @@ REQUIRED_EQUAL = ("host", "cpu", "cores", "threads", "torch", "device", "instruc
 """Fields that must be equal for two runs to be compared. The code may differ, since comparisons measure its effect."""
 MACHINE = ("host", "cpu", "cores", "threads", "instructions")
 """Fields of `REQUIRED_EQUAL` that change timings, but scores only by rounding. Scores and sizes need not share them."""
+OF_ONE_MACHINE = frozenset({"host", "cpu", "cores"})
+"""Fields that cannot differ between runs that were measured in turns, since both are measured on one machine."""
 MEASURES_MACHINE = ("timing", "memory", "share", "limit")
 """Kinds of metrics that depend on the machine."""
 REPORTED = tuple(name for name in Environment.model_fields if name not in REQUIRED_EQUAL)

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.comparison.comparability import MACHINE, run_differences
+from results.comparison.comparability import MACHINE, OF_ONE_MACHINE, run_differences
 from results.comparison.evidence import Pool, evidence, tested_families
 from results.comparison.floors import scores_at_floor
 from results.comparison.pairing import NOT_RUN, MissingCase, Pair, distinguishing_settings, pair_records
@@ -133,7 +133,7 @@ def compare(
         differences=tuple(each for each in environment.forbidding if each.field not in allow),
         reported_differences=environment.reported,
         allowed=tuple(dict.fromkeys(each for each in found if each.field in allow)),
-        unknown=environment.unknown,
+        unknown=tuple(name for name in environment.unknown if not (in_turns and name in OF_ONE_MACHINE)),
         at_floor=tuple(scores_at_floor(pairing.pairs)),
         unsettled=frozenset(
             (record.key, units.metric)

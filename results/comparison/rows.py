@@ -99,7 +99,7 @@ class Comparison:
     allowed: tuple[Difference, ...]
     """Differences that would prevent the comparison if the user had not allowed them."""
     unknown: tuple[str, ...]
-    """Fields that would have to be equal, but that neither run has."""
+    """Fields that would have to be equal, but that neither run has, and that may differ."""
     at_floor: tuple[ScoreAtFloor, ...] = ()
     """Scores of the base that cannot fall."""
     unsettled: frozenset[tuple[str, str]] = frozenset()

@@ -102,6 +102,35 @@ def test_any_other_file_is_refused_in_one_line(tmp_path: Path, text: str) -> Non
         read_pytest_benchmark(tmp_path)
 
 
+ASV_FILES = {
+    "the results of a commit": {
+        "commit_hash": "ab" * 20,
+        "env_name": "virtualenv-py3.12",
+        "params": {"machine": "runner", "num_cpu": "8"},
+        "result_columns": ["result", "params", "version"],
+        "results": {"time_sort": [[0.1], [], "1"]},
+        "version": 2,
+    },
+    "a machine": {"arch": "x86_64", "cpu": "x", "machine": "runner", "num_cpu": "8", "ram": "32", "version": 1},
+    "the list of benchmarks": {
+        "time_sort": {"code": "def time_sort(): ...", "param_names": [], "type": "time"},
+        "version": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ASV_FILES)
+def test_a_file_of_asv_is_refused_with_what_to_use_instead(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "runner.json"
+    path.write_text(json.dumps(ASV_FILES[kind]), encoding="utf-8")
+    with pytest.raises(BenchmarkError) as refused:
+        read_pytest_benchmark(path)
+    assert str(refused.value) == (
+        f"{path} is a file of asv, whose results are not read; compare two commits with `asv compare`, or run the "
+        "benchmarks with pytest-benchmark: `pytest --benchmark-json=FILE`"
+    )
+
+
 def test_entries_of_one_name_are_joined(tmp_path: Path) -> None:
     content = document(0)
     content["benchmarks"].append(content["benchmarks"][0])

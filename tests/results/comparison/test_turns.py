@@ -77,6 +77,16 @@ def test_looks_share_the_rate_of_false_alarms_and_are_balanced() -> None:
     assert all(look % 2 == 0 for look in LOOKS)
 
 
+def test_the_machine_of_runs_in_turns_cannot_differ_although_no_run_recorded_it() -> None:
+    base, new = (
+        (file.model_copy(update={"environment": file.environment.model_copy(update={"host": None})}), records)
+        for file, records in in_turns()
+    )
+    assert "host" not in compare(base, new).unknown
+    alone = new[0].model_copy(update={"turns": None}), new[1]
+    assert "host" in compare(base, alone).unknown
+
+
 def test_how_a_run_was_measured_in_turns_is_read_from_disk() -> None:
     (folder,) = (FIXTURES / "schema-7").iterdir()
     assert Run(folder).file().turns == Turns(side="new", other="20260102-030404-quick-def456", new_first=(True, False))
