@@ -49,6 +49,8 @@ class Version:
     python: str = sys.executable
     home: Path | None = None
     """Folder of the packages; None for those that `python` imports by itself."""
+    revision: str | None = None
+    """The git revision whose temporary checkout `home` is; None for any other version."""
     note: str | None = None
     """What the user should know before the version is measured; None if there is nothing."""
 
@@ -78,7 +80,7 @@ def found_version(
         return
     commit = _commit(base, home)
     with _worktree(base, commit, home) as folder:
-        version = Version(name=f"revision {base}", home=folder)
+        version = Version(name=f"revision {base}", home=folder, revision=base)
         differing = differing_pins(folder)
         if not (build and differing):
             yield replace(version, note=_note(base, differing))

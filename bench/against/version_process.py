@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,7 +140,8 @@ class VersionProcess:
             elif reply["event"] == "assigned":
                 events.job_assigned(reply["worker"], by_keys[tuple(reply["keys"])])
             elif reply["event"] == "started":
-                events.job_started(JobStarted(**reply["started"]))
+                started = JobStarted(**reply["started"])
+                events.job_started(replace(started, kernels_are_kept=self.version.revision is None))
             elif reply["event"] == "progressed":
                 events.job_progressed(JobProgress(**reply["progressed"]))
             else:

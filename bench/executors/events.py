@@ -18,6 +18,8 @@ class JobStarted:
     """Seconds that the worker process spent on compiling kernels before its first job; 0 for its later jobs."""
     kernels_note: str | None = None
     """What is unusual about the worker's kernels, such as a missing compiler; None if nothing is."""
+    kernels_are_kept: bool = True
+    """Whether later runs find the compiled kernels. Those of a git revision are removed with its temporary folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

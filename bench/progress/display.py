@@ -92,7 +92,8 @@ class _Reported:
     waiting_since: dict[Work, float] = field(default_factory=dict)
     """Start time in seconds of the current wait, by the work for which the machine is needed."""
     waits: set[str] = field(default_factory=set)
-    compiling_hosts: set[str] = field(default_factory=set)
+    compiled: set[tuple[str, bool]] = field(default_factory=set)
+    """Hosts for which the duration of compiling was printed, and whether the kernels are kept there."""
     noted_hosts: set[str] = field(default_factory=set)
     """Hosts for which a note on kernels was printed."""
 
@@ -174,8 +175,8 @@ class Progress(AbstractContextManager["Progress"]):
     def job_started(self, event: JobStarted) -> None:
         """Show that a worker has started up, holds the machine lock, and runs its job.
 
-        If compiling kernels took at least `MIN_REPORTED_COMPILING_SECONDS`, report the duration once per host. Print
-        the first note on the kernels of a host on standard error.
+        If compiling kernels took at least `MIN_REPORTED_COMPILING_SECONDS`, report the duration once per host, and once
+        more for kernels that are not kept. Print the first note on the kernels of a host on standard error.
         """
         if (job := self._jobs.get(event.worker)) is None:
             return
@@ -184,11 +185,15 @@ class Progress(AbstractContextManager["Progress"]):
         self._eta.start(event.worker)
         self._reported.waiting_since.clear()
         host, seconds = event.worker.rpartition("/")[0], event.compiling_seconds
-        is_new = host not in self._reported.compiling_hosts
+        compiled = host, event.kernels_are_kept
+        is_new = compiled not in self._reported.compiled
         if seconds >= MIN_REPORTED_COMPILING_SECONDS and is_new and not self._quiet:
-            self._reported.compiling_hosts.add(host)
+            self._reported.compiled.add(compiled)
             line = f"kernels compiled in {format_duration(seconds)}"
-            line += ", once per machine" if event.kernels_note is None else ""
+            if not event.kernels_are_kept:
+                line += "; those of a git revision are not kept, and each run compiles them again"
+            elif event.kernels_note is None:
+                line += ", once per machine"
             print_lines([line], self._console)
         if event.kernels_note is not None and host not in self._reported.noted_hosts:
             self._reported.noted_hosts.add(host)

@@ -43,6 +43,7 @@ def test_a_checkout_is_run_by_this_python(tmp_path: Path) -> None:
 def test_a_revision_is_checked_out_and_removed(repository: Path, temporary: Path) -> None:
     with found_version("HEAD", repository) as version:
         assert version.home is not None
+        assert version.revision == "HEAD"
         assert git(version.home, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
         assert temporary in version.home.parents
         assert version.note is not None

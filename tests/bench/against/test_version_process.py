@@ -88,6 +88,24 @@ def test_the_import_path_is_that_of_the_version_and_leads_to_no_other(
     assert seen.read_text().split() == [f"{home}:/somewhere", "1"]
 
 
+@pytest.mark.parametrize("revision", [None, "HEAD~1"])
+def test_the_kernels_of_a_revision_are_not_kept(tmp_path: Path, revision: str | None) -> None:
+    started = json.dumps({"event": "started", "started": {"worker": "0", "compiling_seconds": 40.0}})
+    script = f"echo '{GREETING}'; read line; echo '{started}'; echo '{json.dumps({'done': True})}'; cat >/dev/null"
+    python = program(tmp_path / "python", script)
+    seen: list[JobStarted] = []
+
+    class Watching(NoEvents):
+        def job_started(self, event: JobStarted) -> None:
+            seen.append(event)
+
+    version = Version(name="the base", python=str(python), revision=revision)
+    with VersionProcess(version, workers=1, memory_bytes=None) as process:
+        assert list(process.run([], timeout=None, fresh=True, events=Watching())) == []
+    (event,) = seen
+    assert (event.compiling_seconds, event.kernels_are_kept) == (40.0, revision is None)
+
+
 @pytest.mark.slow
 def test_a_driver_describes_a_plan_and_names_what_this_version_lacks(tmp_path: Path) -> None:
     with VersionProcess(Version(name="the base"), workers=1, memory_bytes=None) as process:

@@ -103,6 +103,19 @@ def test_a_note_on_kernels_is_printed_once_per_host_on_standard_error(quiet: boo
     assert printed(console) == ("" if quiet else "kernels compiled in 40 s\nkernels compiled in 40 s\n")
 
 
+def test_kernels_that_are_not_kept_are_reported_beside_those_that_are() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    with Progress(console, EtaEstimator({RNN: 1.0}, 4), a_minute, quiet=False) as progress:
+        progress.start_phase("training", 4)
+        for seed, kept in enumerate((True, False, True, False)):
+            progress.job_assigned(str(seed), TrainJob(case=tiny_case(seed=seed)))
+            progress.job_started(JobStarted(worker=str(seed), compiling_seconds=40.0, kernels_are_kept=kept))
+    assert printed(console).splitlines() == [
+        "kernels compiled in 40 s, once per machine",
+        "kernels compiled in 40 s; those of a git revision are not kept, and each run compiles them again",
+    ]
+
+
 def test_waiting_for_another_run_is_reported_once() -> None:
     console = Console(file=io.StringIO(), width=60)
     with Progress(console, EtaEstimator({RNN: 1.0}, 2), a_minute, quiet=False) as progress:
