@@ -19,6 +19,7 @@ from bench.commands.compare import compare_stored
 from bench.commands.comparison_options import FailureCriterion, parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
 from bench.commands.run import RunOptions, choose_plan, new_request
+from bench.commands.run_against import require_measured
 from bench.errors import FAILED, INTERRUPTED, NOTHING_SELECTED, OK, UsageError
 from bench.machine.streams import only_documents_on_standard_output
 from bench.plans.grid import cases as planned_cases
@@ -98,6 +99,7 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
             loader.load(options.plugin_files)
             selected_cases(planned_cases(choose_plan(options)), case)
         request = new_request(options, arguments, console)
+        require_measured(options.against.fail_on, request.plan)
         verb = "changes" if len(commits) == 1 else "change"
         print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} {changed}"], console)
         settings = replace(settings, base=stack.enter_context(_version(good, settings, console)), cases=case)

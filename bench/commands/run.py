@@ -20,7 +20,7 @@ from bench.commands.dry_run import print_dry_run
 from bench.commands.output import new_console, print_json, print_lines, run_document
 from bench.commands.quantities import parse_duration, parse_size
 from bench.commands.report import PAGE, write_page
-from bench.commands.run_against import AgainstOptions, check_in_turns
+from bench.commands.run_against import AgainstOptions, check_in_turns, require_measured
 from bench.commands.run_warnings import (
     budget_warnings,
     claim_warnings,
@@ -139,6 +139,7 @@ def run_plan(options: RunOptions, arguments: Sequence[str]) -> int:
     with only_documents_on_standard_output(prints_document):
         console = new_console(stderr=prints_document)
         request = new_request(options, arguments, console)
+        require_measured(options.against.fail_on, request.plan)
         quiet = options.quiet or options.as_json
         outcome: Pending | Outcome | tuple[Run, Run]
         try:

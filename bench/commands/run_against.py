@@ -14,12 +14,16 @@ from bench.commands.comparison_options import parse_allow, parse_fail_on, parse_
 from bench.commands.output import print_lines
 from bench.commands.quantities import parse_time_limit
 from bench.errors import UsageError
+from bench.plans.grid import reported_cases
+from bench.plans.plan import Plan
 from reports.format import plural
-from results import Run, RunFile
-from results.comparison import LOOKS, NOT_RUN, Comparison
+from results import METRICS, TIMING_PROBES, Run, RunFile
+from results.comparison import COMPARED_METRICS, LOOKS, METRIC_FAMILIES, NOT_RUN, Comparison
 
 DEFAULT_PAIRS = 20
 """Number of pairs of processes with which a slow-down of 5% is found in 90% of cases, if processes vary by 2%."""
+
+EARLY_STOPPED = "early_stopped_accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,32 @@ class AgainstOptions:
             plugin_files=plugin_files,
             build=self.build,
         )
+
+
+def require_measured(fail_on: str | None, plan: Plan) -> None:
+    """Raise `UsageError` if `--fail-on` names a metric that no case of a plan can have.
+
+    `fail_on` is the value of the option, which `parse_fail_on` accepts. Sizes are properties of every model.
+    """
+    for name in [] if fail_on is None else [part.partition(":")[0].strip() for part in fail_on.split(",")]:
+        metrics = {each: COMPARED_METRICS[each].probe for each in METRIC_FAMILIES[name]}
+        probes = dict.fromkeys(probe for probe in metrics.values() if probe is not None)
+        if any(COMPARED_METRICS[each].kind == "size" and each not in METRICS for each in metrics):
+            continue
+        if not probes:
+            raise UsageError(f"--fail-on {name}: only files of pytest-benchmark have this metric; leave it out")
+        protocols = [each.case.protocol for each in reported_cases(plan)]
+        if not probes.keys() & set(plan.measure):
+            probe = next(iter(probes))
+            is_possible = probe in TIMING_PROBES or all(protocol.trains for protocol in protocols)
+            advice = f", or add the probe {probe} to --measure" if is_possible else ", since it needs trained models"
+            raise UsageError(
+                f"--fail-on {name}: no probe of the plan ({', '.join(plan.measure)}) measures it; leave it out{advice}"
+            )
+        if metrics.keys() == {EARLY_STOPPED} and not any(protocol.keep_best for protocol in protocols):
+            raise UsageError(
+                f"--fail-on {name}: no case keeps its best weights; leave it out, or add --set keep_best=true"
+            )
 
 
 def check_in_turns(

@@ -14,6 +14,7 @@ from bench.machine.provenance import HOME
 from results import Case, Store
 from tests.bench.against.inline_version import Versions, measured, stored, versions, with_changed_environment
 from tests.bench.carousel import Carousel, carousel
+from tests.bench.tiny import TINY, write_plan
 
 __all__ = ["carousel", "measured", "versions"]
 
@@ -199,6 +200,60 @@ def test_a_wrong_option_is_refused(measured: Carousel, options: tuple[str, ...],
     done = measured(*options)
     assert (done.code, done.out) == (USAGE, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--fail-on", "latency"),
+            "--fail-on latency: no probe of the plan (accuracy, streaming) measures it; leave it out, or add the probe "
+            "latency to --measure",
+        ),
+        (
+            ("--fail-on", "early_stopped_accuracy"),
+            "no case keeps its best weights; leave it out, or add --set keep_best=true",
+        ),
+        (("--fail-on", "benchmark"), "--fail-on benchmark: only files of pytest-benchmark have this metric"),
+    ],
+)
+def test_a_metric_that_the_plan_does_not_measure_is_refused(
+    measured: Carousel, versions: Versions, options: tuple[str, ...], said: str
+) -> None:
+    for dry_run in ((), ("--dry-run",)):
+        done = measured(*options, *dry_run)
+        assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+        assert said in done.err
+    assert not Path("store").exists()
+
+
+def test_a_score_of_an_untrained_plan_is_refused(carousel: Carousel, versions: Versions, tmp_path: Path) -> None:
+    protocol = TINY[TINY.index("[protocol]") : TINY.index("[timing]")]
+    untrained = 'depth = 1\nprotocol = "untrained"\nmeasure = ["streaming"]'
+    write_plan(tmp_path, TINY.replace(protocol, "").replace("depth = 1", untrained))
+    done = carousel("run", "tiny.toml", "--against", BASE, "--fail-on", "streaming,accuracy:-0.02")
+    assert (done.code, done.err) == (
+        USAGE,
+        "carousel: --fail-on accuracy: no probe of the plan (streaming) measures it; leave it out, since it needs "
+        "trained models\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("measure", "metric"),
+    [
+        ("streaming", "state"),
+        ("streaming", "flops"),
+        ("streaming", "parameters"),
+        ("accuracy", "early_stopped_accuracy"),
+    ],
+)
+def test_a_metric_that_the_plan_measures_is_accepted(
+    carousel: Carousel, versions: Versions, measure: str, metric: str
+) -> None:
+    options = ("--measure", measure, "--set", "keep_best=true", "--fail-on", metric, "--dry-run")
+    done = carousel("run", "tiny.toml", "--against", BASE, *options)
+    assert done.code == OK, done.err
 
 
 @pytest.mark.parametrize("options", [("--pairs", "8"), ("--time-limit", "1min"), ("--strict",), ("--allow", "cpu")])

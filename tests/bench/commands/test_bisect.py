@@ -192,6 +192,13 @@ def test_a_pattern_without_cases_is_refused_before_anything_is_measured(bisected
     assert not Path("store").exists()
 
 
+def test_a_metric_that_the_plan_does_not_measure_is_refused(bisected: Carousel) -> None:
+    done = bisected("--fail-on", "latency")
+    assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+    assert "--fail-on latency: no probe of the plan (accuracy, streaming) measures it" in done.err
+    assert not Path("store").exists()
+
+
 @pytest.mark.parametrize(("good", "bad"), [("nothing", "HEAD"), ("HEAD", "nothing"), ("HEAD-dirty", "HEAD")])
 def test_an_unknown_revision_is_refused(repository: Path, good: str, bad: str) -> None:
     with pytest.raises(UsageError, match="is no git revision of"):
