@@ -8,6 +8,7 @@ Requests and replies are lines of JSON, on standard input and standard output. T
 schema version, and whether the version can prepare processes. The requests are
 
     {"do": "describe", "plan": …, "device": …, "plugins": …}        the cases of a plan, and the environment
+    {"do": "lacking", "archs": …, "tasks": …, "plugins": …}         the specs that this version does not know
     {"do": "prepare", "run": …, "archs": …, "workers": …, …}        a process for the next run; its events, then "done"
     {"do": "run", "run": …, "jobs": …, "workers": …, …}             one reply per event and per result, then "done"
 
@@ -24,7 +25,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -177,6 +178,29 @@ def describe(request: Document) -> Document:
     }
 
 
+def lacking(request: Document) -> dict[str, list[str]]:
+    """Return those of some architectures and tasks that this version does not know, or not with these options."""
+    import arch
+    import tasks
+    from bench.plugins.loader import install
+    from results.specs import Spec, UnknownName
+
+    def lacks(spec: str, names: Sequence[str], build: Callable[[str], object]) -> bool:
+        try:
+            build(spec)
+        except UnknownName:
+            return True
+        except ValueError:  # a value that an option does not take, or a plugin that is disabled and so has no name
+            return Spec.parse_stored(spec).name in names
+        return False
+
+    install(plugins_of(request["plugins"]))
+    return {
+        "archs": [spec for spec in request["archs"] if lacks(spec, arch.names(), arch.get)],
+        "tasks": [spec for spec in request["tasks"] if lacks(spec, tasks.names(), tasks.build)],
+    }
+
+
 class _Replies:
     """Writer of replies, which also receives the events of the jobs."""
 
@@ -231,6 +255,8 @@ def _serve(requests: IO[str], replies: _Replies) -> None:
         try:
             if request["do"] == "describe":
                 replies.send({"described": describe(request)})
+            elif request["do"] == "lacking":
+                replies.send({"lacking": lacking(request)})
             elif request["do"] == "prepare":
                 prepared = _executor(request)
                 prepared.prepare(tuple(request["archs"]), run=request["run"], events=replies)

@@ -1,7 +1,7 @@
 """Find out what a plan is in each of two versions, before anything is measured.
 
-A version may know an architecture or a task of the plan only by an older name, and a plugin only in another state. So
-each version is asked for the cases of the plan, under older names if it does not know the present ones, and it gets its
+A version may know an architecture or a task of the plan only by an older name, or not at all, and a plugin only in
+another state. So each version is asked for the cases of the plan that it has (see `described_plan.py`), and it gets its
 own plugin files if its checkout has them.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fnmatch
-import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,22 +17,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.against.described_plan import described_plan
 from bench.against.version import THIS, Version, given_version
 from bench.against.version_process import Description, VersionProcess
 from bench.errors import NotComparable, UsageError
 from bench.machine.provenance import HOME
-from bench.plans.plan import Plan
 from bench.plugins import loader
 from bench.plugins.loader import Plugin
 from bench.runner.request import Request
 from bench.runner.resume import new_run_file
 from bench.runner.run import counted_cases
-from reports.format import print_lines
+from reports.format import listed, print_lines
 from results import Case, RunFile, Side, Turns
 from results.comparison import (
     COMPARED_AS,
     Thresholds,
-    new_name,
     rename_case,
     rename_cases,
     renames,
@@ -43,8 +41,6 @@ from results.comparison import (
 )
 
 SIDES: tuple[Side, Side] = ("base", "new")
-MAX_COMBINED = 4
-"""The largest number of renamed names of which all combinations of old and new ones are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +86,7 @@ class Planned:
 
 @contextlib.contextmanager
 def planned_versions(request: Request, settings: Settings, console: Console) -> Iterator[list[Planned]]:
-    """Start both versions, and yield what the plan is in each of them, base first.
+    """Start both versions, and yield what the plan is in each of them, base first. Print what a version lacks.
 
     Raises `UsageError` if the base is no version, or if a version cannot run the plan. Raises `RenameError` if names
     are renamed in a circle, if two cases of a version would become one, or if no case has an old or a new name of the
@@ -113,10 +109,14 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
                 VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes)
             )
             plugins = plugins_of(version, request.plugins, settings.plugin_files)
-            described = _described(executor, replace(request, plugins=plugins), names)
+            described, lacking = described_plan(executor, replace(request, plugins=plugins), names)
             cases += described.cases
+            if lacking:
+                print_lines([_lacking_in_words(version, lacking)], console, style="yellow")
             if settings.cases is not None:
-                described = replace(described, cases=selected_cases(described.cases, settings.cases, names))
+                described = replace(
+                    described, cases=_selected(described.cases, settings.cases, names, version, lacking)
+                )
             planned.append(Planned(executor=executor, described=described, plugins=plugins))
         require_known(settings.renamed, cases, names, or_new=True)
         for each in planned:
@@ -128,59 +128,26 @@ def _names(request: Request, settings: Settings) -> dict[str, str]:
     return {**request.plan.renamed, **settings.renamed}
 
 
-def _described(executor: VersionProcess, request: Request, names: Mapping[str, str]) -> Description:
-    """Return what the plan is in a version, under the present names or, if it does not know them, under older ones.
-
-    Raises `UsageError` if the version cannot run the plan under any of them.
-    """
-    plan = request.plan.model_copy(update={"renamed": {}})  # an older version may not know the field
-    refused: UsageError | None = None
-    tried: list[Plan] = []
-    for candidate in [plan, *older_plans(plan, names)]:
-        if candidate in tried:
-            continue
-        tried.append(candidate)
-        try:
-            return executor.describe(candidate, device=request.device, plugins=request.plugins)
-        except UsageError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
-
-
-def older_plans(plan: Plan, names: Mapping[str, str]) -> Iterator[Plan]:
-    """Yield a plan with some of its names replaced by older ones, in all combinations, the fewest first.
-
-    `names` are new names by old ones. With more than `MAX_COMBINED` names, only all of them are replaced.
-    """
-    older = {new: old for old, new in names.items()}
-    fewest = 1 if len(older) <= MAX_COMBINED else len(older)
-    for count in range(fewest, len(older) + 1):
-        for chosen in itertools.combinations(older.items(), count):
-            yield _with_names(plan, dict(chosen))
-
-
-def _with_names(plan: Plan, names: Mapping[str, str]) -> Plan:
-    """Return a plan whose architectures and tasks have other names."""
-
-    def renamed(specs: Sequence[str]) -> tuple[str, ...]:
-        return tuple(new_name(spec, names) for spec in specs)
-
-    override = tuple(
-        each.model_copy(update={"archs": renamed(each.archs), "tasks": renamed(each.tasks)}) for each in plan.override
+def _lacking_in_words(version: Version, lacking: Sequence[str]) -> str:
+    return (
+        f"{version.name} lacks {listed(list(lacking))}: such cases are missing there and not compared; if it has an "
+        f"older name for {lacking[0]}, add --rename OLD={lacking[0]}"
     )
-    extra = tuple(
-        each.model_copy(
-            update={
-                "archs": renamed(each.archs),
-                "tasks": renamed(each.tasks),
-                "pairs": tuple(pair.model_copy(update={"task": new_name(pair.task, names)}) for pair in each.pairs),
-            }
-        )
-        for each in plan.extra
-    )
-    changes = {"archs": renamed(plan.archs), "tasks": renamed(plan.tasks), "override": override, "extra": extra}
-    return plan.model_copy(update=changes)
+
+
+def _selected(
+    cases: Sequence[Case], pattern: str, names: Mapping[str, str], version: Version, lacking: Sequence[str]
+) -> tuple[Case, ...]:
+    """Return the cases of a version as `selected_cases` does. An error says what the version lacks."""
+    try:
+        return selected_cases(cases, pattern, names)
+    except UsageError:
+        if not lacking:
+            raise
+        raise UsageError(
+            f"{version.name} lacks {listed(list(lacking))}, and --case {pattern} matches none of its other cases; "
+            "choose a version that has them"
+        ) from None
 
 
 def plugins_of(version: Version, plugins: tuple[Plugin, ...], files: Sequence[Path]) -> tuple[Plugin, ...]:
@@ -275,12 +242,20 @@ def _difference_of_cases(base: RunFile, new: RunFile) -> str:
     return "; ".join(f"{name}: {before[name]} → {after[name]}" for name in after if before[name] != after[name])
 
 
+def _common_cases(request: Request, settings: Settings, planned: Sequence[Planned]) -> list[Case]:
+    """Return the cases of the new version that the base has too."""
+    names = _names(request, settings)
+    base, new = ({rename_case(case, names).key: case for case in each.described.cases} for each in planned)
+    return [case for key, case in new.items() if key in base]
+
+
 def print_planned(request: Request, settings: Settings, planned: Sequence[Planned], console: Console) -> None:
     """Print what will be measured, and what the user should know about the two versions."""
     base, new = planned
+    common = counted_cases(_common_cases(request, settings, planned))
     lines = [
-        f"{request.plan_name}: {counted_cases(new.described.cases)} of {new.name} in turns with {base.name}, at most "
-        f"{settings.pairs} pairs of processes"
+        f"{request.plan_name}: {common} of {new.name} in turns with {base.name}, at most {settings.pairs} pairs of "
+        "processes"
     ]
     if base.described.code == new.described.code:
         lines.append("both versions have the same code: only noise can differ, unless their environments do")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -123,6 +123,15 @@ class VersionProcess:
             raise UsageError(
                 f"{self.version.name} describes cases that this version does not know: {field}; choose another base"
             ) from None
+
+    def lacking(
+        self, archs: Sequence[str], tasks: Sequence[str], *, plugins: tuple[Plugin, ...]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """Return those of some architectures and tasks that the version does not know. Raises `UsageError`."""
+        documents = driver.plugin_documents(plugins)
+        self._send({"do": "lacking", "archs": list(archs), "tasks": list(tasks), "plugins": documents})
+        lacking = self._reply()["lacking"]
+        return frozenset(lacking["archs"]), frozenset(lacking["tasks"])
 
     def run(self, jobs: Iterable[Job], *, timeout: float | None, fresh: bool, events: Events) -> Iterator[JobResult]:
         """Run jobs and yield their results, as `Executor.run` specifies. All jobs are read first.

@@ -217,6 +217,9 @@ def comparison_as_document(comparison: Comparison) -> dict[str, object]:
             for each in c.at_floor
         ],
         "added": c.added,
+        "added_cases": [
+            {"arch": each.arch, "task": each.task, "length": each.length, "seed": each.seed} for each in c.added_cases
+        ],
         "added_metrics": list(c.added_metrics),
         "not_requested": list(c.not_requested),
         "rows": rows,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 from reports.format import numbers
 from reports.text.reasons import needed_to_decide
-from results import location_parts
+from results import Case, location_parts
 from results.comparison import COMPARED_METRICS, MACHINE, Comparison, MissingCase, Row, follows, location_text
 
 MAX_NAMED = 3
-"""The largest number of cases at their floor that are named."""
+"""The largest number of cases that are named in a line."""
 MIN_WITNESSED = 0.03
 """Smallest change of a timing, in either direction, of which CPU time and instructions are shown in words."""
 
@@ -63,12 +64,20 @@ def notes(comparison: Comparison) -> list[str]:
     lines += [f"already failed in the base: {case_text(case)}: {case.reason}" for case in c.failed_in_base]
     if c.added:
         noun = "benchmark" if c.is_of_files else "case"
-        lines.append(f"only in the new run: {numbers.plural(c.added, noun)}")
+        lines.append(f"only in the new run: {numbers.plural(c.added, noun)}{_named_settings(c.added_cases)}")
     if c.added_metrics:
         lines.append(f"measured only in the new run: {', '.join(c.added_metrics)}")
     if c.not_requested:
         lines.append(f"not requested in the new run: {', '.join(c.not_requested)}")
     return lines
+
+
+def _named_settings(cases: Sequence[Case]) -> str:
+    """Return the first cases without their seeds in brackets, or "" if there are none."""
+    named = list(dict.fromkeys(f"{case.arch} on {case.task} at {case.length:,}" for case in cases))
+    if len(named) > MAX_NAMED:
+        named[MAX_NAMED:] = [f"{len(named) - MAX_NAMED:,} more"]
+    return f" ({numbers.listed(named)})" if named else ""
 
 
 def floor_in_words(comparison: Comparison) -> list[str]:

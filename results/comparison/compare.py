@@ -128,6 +128,7 @@ def compare(
         failed=pairing.failed,
         failed_in_base=(*pairing.failed_in_base, *absent.failed_in_base),
         added=len(pairing.added),
+        added_cases=pairing.added,
         added_metrics=absent.added_metrics,
         not_requested=absent.not_requested,
         differences=tuple(each for each in environment.forbidding if each.field not in allow),

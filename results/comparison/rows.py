@@ -17,6 +17,7 @@ from results.comparison.pairing import MissingCase
 from results.comparison.turns import Judged, were_measured_in_turns
 from results.comparison.units import COMPARED_AS, At, Units
 from results.comparison.verdict import ALONE, VERDICTS, Change, Decision, Evidence, decide
+from results.schema.case import Case
 from results.schema.location import location_parts
 from results.schema.metrics import ComparedAs
 from results.schema.run import RunFile
@@ -100,6 +101,8 @@ class Comparison:
     """Differences that would prevent the comparison if the user had not allowed them."""
     unknown: tuple[str, ...]
     """Fields that would have to be equal, but that neither run has, and that may differ."""
+    added_cases: tuple[Case, ...] = ()
+    """The cases that `added` counts, if runs were compared."""
     at_floor: tuple[ScoreAtFloor, ...] = ()
     """Scores of the base that cannot fall."""
     unsettled: frozenset[tuple[str, str]] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -78,8 +78,9 @@ class InlineVersion:
         self.versions.open -= 1
 
     def describe(self, plan: Plan, *, device: str, plugins: tuple[Plugin, ...]) -> Description:
-        if self.side == "base" and self.versions.unknown in plan.archs:
+        if self.side == "base" and self.versions.unknown in {spec for grid in plan.grids() for spec in grid.archs}:
             raise UsageError(f"{self.version.name}: unknown architecture {self.versions.unknown!r}")
+        plan = Plan.model_validate(plan.model_dump())  # as a driver does
         document = plan.model_dump(mode="json", exclude_defaults=True)
         request = {"plan": document, "device": device, "plugins": driver.plugin_documents(plugins)}
         found = driver.describe(json.loads(json.dumps(request)))
@@ -89,6 +90,14 @@ class InlineVersion:
             cases=cases, environment=environment, code=found["code"], commit=found["commit"], modified=found["modified"]
         )
         return self.versions.change(described) if self.side == "base" else described
+
+    def lacking(
+        self, archs: Sequence[str], tasks: Sequence[str], *, plugins: tuple[Plugin, ...]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        request = {"archs": list(archs), "tasks": list(tasks), "plugins": driver.plugin_documents(plugins)}
+        found = driver.lacking(json.loads(json.dumps(request)))
+        unknown = [spec for spec in archs if self.side == "base" and spec == self.versions.unknown]
+        return frozenset([*found["archs"], *unknown]), frozenset(found["tasks"])
 
     def start_preparing(self, archs: Iterable[str]) -> None:
         self.versions.steps.append(("prepare", self.side, *sorted(archs)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from bench.against.planned import older_plans, plugins_of, selected_cases
+from bench.against import driver
+from bench.against.described_plan import older_plans
+from bench.against.planned import plugins_of, selected_cases
 from bench.against.version import THIS, Version
 from bench.errors import OK, REGRESSED, USAGE
 from bench.machine.provenance import HOME
@@ -51,13 +54,65 @@ def test_a_base_with_the_new_name_is_measured_under_it(measured: Carousel, versi
     assert {case.arch for case in stored()["base"][0].cases} == {"rnn", "lstm"}
 
 
-def test_a_name_that_the_base_lacks_is_refused_with_its_present_name(measured: Carousel, versions: Versions) -> None:
+@pytest.mark.parametrize("options", [(), ("--rename", "older=rnn")])
+def test_an_architecture_that_the_base_lacks_is_named_and_the_others_are_compared(
+    measured: Carousel, versions: Versions, options: tuple[str, ...]
+) -> None:
     versions.unknown = "lstm"
-    for options in ((), ("--rename", "older=rnn")):
-        done = measured(*options)
-        assert done.code == USAGE
-        assert "unknown architecture 'lstm'" in done.err
+    versions.slower = lambda case: 0.05 if case.arch == "rnn" else 0.0
+    dry_run = measured(*options, "--dry-run")
+    assert dry_run.code == OK, dry_run.err
+    done = measured(*options)
+    for each in (dry_run, done):
+        assert "lacks lstm: such cases are missing there and not compared;" in each.out
+        assert "add --rename OLD=lstm" in each.out
+        assert "tiny: 1 case of this version in turns" in each.out
+    assert done.code == REGRESSED, done.err
+    assert "only in the new run: 1 case (lstm on first_last at 4)" in done.out
+    assert {arch for _, arch in versions.timed} == {"rnn"}
+    runs = stored()
+    assert {side: [case.arch for case in file.cases] for side, (file, _) in runs.items()} == {
+        "base": ["rnn"],
+        "new": ["rnn", "lstm"],
+    }
+    versions.slower = lambda case: 0.0
+    passed = measured(*options, "--json")
+    assert passed.code == OK
+    assert json.loads(passed.out)["added_cases"] == [{"arch": "lstm", "task": "first_last", "length": 4, "seed": 0}]
+
+
+def test_an_architecture_that_the_base_lacks_is_left_out_of_each_grid(
+    measured: Carousel, versions: Versions, tmp_path: Path
+) -> None:
+    extra = '\n[[extra]]\nlengths = [5]\n[[extra]]\narchs = ["lstm"]\nlengths = [6]\n'
+    write_plan(tmp_path, TINY + extra)
+    versions.unknown = "lstm"
+    assert measured("--fail-on", "streaming").code == OK
+    of_base = {(case.arch, case.length) for case in stored()["base"][0].cases}
+    assert of_base == {("rnn", 4), ("rnn", 5)}
+
+
+def test_a_base_that_lacks_all_of_the_plan_is_refused(measured: Carousel, versions: Versions) -> None:
+    versions.unknown = "lstm"
+    done = measured("-a", "lstm")
+    assert (done.code, len(done.err.splitlines())) == (USAGE, 1)
+    assert "lacks lstm, and the plan has no other cases; choose another base or, if it has an older name" in done.err
     assert not Path("store").exists()
+
+
+@pytest.mark.parametrize(
+    ("archs", "tasks", "expected"),
+    [
+        (["rnn", "nonsuch"], ["first_last", "nosuch"], (["nonsuch"], ["nosuch"])),
+        (["lstm:nosuch=1", "lstm:forget=nonsuch", "lstm"], [], (["lstm:nosuch=1", "lstm:forget=nonsuch"], [])),
+        (["lstm"], ["recall:nosuch=1", "recall:pairs=x"], ([], ["recall:nosuch=1", "recall:pairs=x"])),
+    ],
+)
+def test_a_version_says_which_specs_it_lacks(
+    archs: list[str], tasks: list[str], expected: tuple[list[str], list[str]]
+) -> None:
+    found = driver.lacking({"archs": archs, "tasks": tasks, "plugins": []})
+    assert (found["archs"], found["tasks"]) == expected
 
 
 @pytest.mark.parametrize(
