@@ -19,10 +19,9 @@ from rich.console import Console
 
 from bench.against.described_plan import described_plan
 from bench.against.version import THIS, Version, given_version
+from bench.against.version_plugins import plugins_of, shared_although_tracked, with_base_plugins
 from bench.against.version_process import Description, VersionProcess
 from bench.errors import NotComparable, UsageError
-from bench.machine.provenance import HOME
-from bench.plugins import loader
 from bench.plugins.loader import Plugin
 from bench.runner.request import Request
 from bench.runner.resume import new_run_file
@@ -66,6 +65,8 @@ class Settings:
     """New names of architectures and tasks by old names, in addition to those of the plan."""
     plugin_files: Sequence[Path] = ()
     """The files of the plugins of the request, as the user gave them."""
+    base_plugin_files: Sequence[Path] = ()
+    """Files of plugins in the state in which the base has them, as the user gave them."""
     build: bool = False
     """Whether to build an environment for a revision that pins other packages than those installed here."""
 
@@ -102,6 +103,10 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
         )
         if base.note is not None:
             print_lines([base.note], console, style="yellow")
+        if isinstance(settings.base, str):
+            shared = shared_although_tracked(base, request, settings.plugin_files, settings.base_plugin_files)
+            advice = "; check out its other state, and give the file by --base-plugin"
+            print_lines([f"{sentence}{advice}" for sentence in shared], console, style="yellow")
         planned = []
         cases: list[Case] = []
         for version in (base, settings.new):
@@ -109,6 +114,8 @@ def planned_versions(request: Request, settings: Settings, console: Console) -> 
                 VersionProcess(version, workers=request.workers, memory_bytes=request.memory_bytes)
             )
             plugins = plugins_of(version, request.plugins, settings.plugin_files)
+            if version is base:
+                plugins = with_base_plugins(plugins, settings.base_plugin_files)
             described, lacking = described_plan(executor, replace(request, plugins=plugins), names)
             cases += described.cases
             if lacking:
@@ -148,30 +155,6 @@ def _selected(
             f"{version.name} lacks {listed(list(lacking))}, and --case {pattern} matches none of its other cases; "
             "choose a version that has them"
         ) from None
-
-
-def plugins_of(version: Version, plugins: tuple[Plugin, ...], files: Sequence[Path]) -> tuple[Plugin, ...]:
-    """Return plugins in the state in which a version has them.
-
-    If a file is in the folder of this version's packages and the folder of the other version has it too, the other
-    version uses its own file. All other plugins are the same in both versions.
-
-    Args:
-        version: the version.
-        plugins: all plugins of this version.
-        files: the files or folders of some of them.
-    """
-    if version.home is None:
-        return plugins
-    own = [version.home / file for file in in_checkout(files) if (version.home / file).exists()]
-    read = {plugin.name: plugin for plugin in loader.read(own)}
-    return tuple(read.get(plugin.name, plugin) for plugin in plugins)
-
-
-def in_checkout(files: Sequence[Path]) -> list[Path]:
-    """Return those of some plugin files that lie in the folder of this version's packages, relative to it."""
-    resolved = [file.resolve() for file in files]
-    return [file.relative_to(HOME) for file in resolved if file.is_relative_to(HOME)]
 
 
 def selected_cases(cases: Sequence[Case], pattern: str, names: Mapping[str, str] | None = None) -> tuple[Case, ...]:
@@ -257,12 +240,12 @@ def print_planned(request: Request, settings: Settings, planned: Sequence[Planne
         f"{request.plan_name}: {common} of {new.name} in turns with {base.name}, at most {settings.pairs} pairs of "
         "processes"
     ]
-    if base.described.code == new.described.code:
+    own = [plugin.name for plugin in new.plugins if plugin not in base.plugins]
+    if base.described.code == new.described.code and not own:
         lines.append("both versions have the same code: only noise can differ, unless their environments do")
     if base.described.modified:
         lines.append(f"{base.name} differs from its commit; it is measured as it is")
     shared = [plugin.name for plugin in new.plugins if plugin in base.plugins]
-    own = [plugin.name for plugin in new.plugins if plugin not in base.plugins]
     if shared:
         lines.append(f"the same plugin in both versions: {', '.join(shared)}")
     if own:

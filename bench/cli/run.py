@@ -143,6 +143,15 @@ def run(
             "Python, a folder with Carousel's packages, or a git revision.",
         ),
     ] = None,
+    base_plugin_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--base-plugin",
+            metavar="FILE",
+            help="With --against: the file or folder of a plugin in the state in which the base has it (default: as in "
+            "BASE, if it has the file; else the same as --plugin); repeatable.",
+        ),
+    ] = None,
     build: BuildOption = False,
     pairs: Annotated[
         int | None,
@@ -196,8 +205,8 @@ def run(
     With --against, fresh processes of this version and of a base time the cases in turns, until each timing is decided
     or a limit is reached. Both runs are stored. The output and the exit code are those of carousel check BASE NEW. If
     BASE has a plugin file of its own, at the same place in its checkout, it uses that file. Other plugins are the same
-    in both versions. A version that knows a name of the plan only by an older one, given by --rename or the plan, is
-    asked for that.
+    in both versions, unless --base-plugin gives the file of BASE. A version that knows a name of the plan only by an
+    older one, given by --rename or the plan, is asked for that.
     """
     from bench.commands.compare import CheckFiles
     from bench.commands.run import RunOptions, run_plan
@@ -240,6 +249,7 @@ def run(
             fail_on=fail_on,
             allow=allow,
             rename=rename or [],
+            base_plugin_files=base_plugin_files or [],
             build=build,
             strict=strict,
             files=CheckFiles(junit=junit, summary=summary),

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from bench.against.environment import PINNING
 from bench.against.measure import measure_in_turns
-from bench.against.planned import Settings, in_checkout, selected_cases
+from bench.against.planned import Settings, selected_cases
 from bench.against.version import PACKAGES, Version, found_version, revisions_between
+from bench.against.version_plugins import in_checkout, shared_although_tracked
 from bench.commands.compare import compare_stored
 from bench.commands.comparison_options import FailureCriterion, parse_fail_on
 from bench.commands.output import new_console, print_json, print_lines
@@ -102,7 +103,11 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
         require_measured(options.against.fail_on, request.plan)
         verb = "changes" if len(commits) == 1 else "change"
         print_lines([f"{plural(len(commits), 'commit')} from {good} to {bad} {verb} {changed}"], console)
-        settings = replace(settings, base=stack.enter_context(_version(good, settings, console)), cases=case)
+        base = stack.enter_context(_version(good, settings, console))
+        shared = shared_although_tracked(base, request, settings.plugin_files)
+        advice = "; to find its commit, run git bisect there, with carousel run --against and --base-plugin"
+        print_lines([f"{sentence}{advice}" for sentence in shared], console, style="yellow")
+        settings = replace(settings, base=base, cases=case)
 
         def judge(position: int) -> Answer:
             commit, subject = commits[position]

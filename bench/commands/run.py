@@ -50,6 +50,9 @@ MAX_COMMAND = 4000
 PRIVATE_OPTIONS = ("--store", "--summary", "--junit")
 """Options whose values are paths on this machine. They are omitted from the stored command."""
 
+NAMED_PATHS = ("--plugin", "--base-plugin", "--against")
+"""Options whose values may be paths on this machine. The stored command has their last parts."""
+
 MIN_WORKER_BYTES = 256 << 20
 """Minimum memory limit in bytes: about the memory that a worker uses before its first job."""
 
@@ -286,11 +289,11 @@ def command_line(arguments: Sequence[str]) -> str:
     for word in words:
         if word in PRIVATE_OPTIONS:
             next(words, None)
-        elif word in ("--plugin", "--against"):
+        elif word in NAMED_PATHS:
             retained += [word, *(Path(value).name for value in itertools.islice(words, 1))]
         elif not word.startswith(tuple(f"{option}=" for option in PRIVATE_OPTIONS)):
             option, sign, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-            is_path = option in ("--plugin", "--against") or value.endswith((".toml", ".py"))
+            is_path = option in NAMED_PATHS or value.endswith((".toml", ".py"))
             retained.append(f"{option}{sign}{Path(value).name}" if is_path else word)
     return shlex.join(["carousel", *retained])[:MAX_COMMAND]
 

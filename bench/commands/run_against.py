@@ -42,6 +42,8 @@ class AgainstOptions:
     """Fields in which the versions may differ, separated by commas."""
     rename: Sequence[str] = ()
     """New names of architectures and tasks, such as `old=new`, in addition to those of the plan."""
+    base_plugin_files: Sequence[Path] = ()
+    """Files of plugins in the state in which the base has them."""
     build: bool = False
     """Whether to build an environment for a revision that pins other packages than those installed here."""
     strict: bool = False
@@ -64,6 +66,7 @@ class AgainstOptions:
             "--fail-on": self.fail_on,
             "--allow": self.allow,
             "--rename": self.rename or None,
+            "--base-plugin": self.base_plugin_files or None,
             "--build": self.build or None,
             "--strict": self.strict or None,
         } | self.files.by_option()
@@ -91,6 +94,7 @@ class AgainstOptions:
             allow=parse_allow(self.allow),
             renamed=parse_renames(self.rename),
             plugin_files=plugin_files,
+            base_plugin_files=self.base_plugin_files,
             build=self.build,
         )
 

@@ -55,6 +55,12 @@ def checkout(home: Path = HOME) -> Checkout:
     return Checkout(commit=commit, modified=None if changed is None or added is None else bool(changed or added))
 
 
+def repository_of(path: Path) -> Path | None:
+    """Return the top folder of the git repository that contains a file or folder; None if there is none, or no git."""
+    top = _git(path if path.is_dir() else path.parent, "rev-parse", "--show-toplevel")
+    return None if not top else Path(top)
+
+
 def commits_in_order(commits: Iterable[str], home: Path = HOME) -> list[str]:
     """Return those of the commits that the repository in the folder `home` has, oldest first.
 

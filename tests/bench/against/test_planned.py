@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.against import driver
 from bench.against.described_plan import older_plans
-from bench.against.planned import plugins_of, selected_cases
+from bench.against.planned import selected_cases
 from bench.against.version import THIS, Version
-from bench.errors import OK, REGRESSED, USAGE
+from bench.against.version_plugins import plugins_of, shared_although_tracked, with_base_plugins
+from bench.errors import OK, REGRESSED, USAGE, UsageError
 from bench.machine.provenance import HOME
 from bench.plans.extra import Extra, Pair
 from bench.plans.override import Override
 from bench.plugins import loader
+from bench.runner.request import Request
 from results import Case
 from tests.bench.against.inline_version import Versions, measured, stored, versions
+from tests.bench.against.repository import git
 from tests.bench.carousel import Carousel, carousel
 from tests.bench.plugin_files import ARCH
 from tests.bench.tiny import TINY, tiny_case, tiny_plan, write_plan
@@ -188,7 +193,7 @@ def plugin_file(folder: Path, start: float) -> Path:
 
 
 def test_a_plugin_in_the_checkout_is_that_of_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.against.planned.HOME", tmp_path / "this")
+    monkeypatch.setattr("bench.against.version_plugins.HOME", tmp_path / "this")
     here, there = (plugin_file(tmp_path / name / "examples", start) for name, start in (("this", 1.0), ("base", 2.0)))
     (given,), (of_base,) = loader.read([here]), loader.read([there])
     base = Version(name="the base", home=tmp_path / "base")
@@ -198,7 +203,7 @@ def test_a_plugin_in_the_checkout_is_that_of_each_version(tmp_path: Path, monkey
 
 
 def test_any_other_plugin_is_the_same_in_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.against.planned.HOME", tmp_path / "this")
+    monkeypatch.setattr("bench.against.version_plugins.HOME", tmp_path / "this")
     elsewhere, missing = plugin_file(tmp_path / "mine", 1.0), plugin_file(tmp_path / "this", 1.0)
     (tmp_path / "base").mkdir()
     base = Version(name="the base", home=tmp_path / "base")
@@ -206,6 +211,79 @@ def test_any_other_plugin_is_the_same_in_both_versions(tmp_path: Path, monkeypat
         (given,) = loader.read([file])
         assert plugins_of(base, (given,), [file]) == (given,)
         assert plugins_of(Version(name="a Python", python="python3"), (given,), [file]) == (given,)
+
+
+def test_the_base_has_the_plugin_that_is_given_for_it(tmp_path: Path) -> None:
+    (given,), (of_base,) = (
+        loader.read([plugin_file(tmp_path / name, at)]) for name, at in (("new", 1.0), ("old", 2.0))
+    )
+    assert with_base_plugins((given,), [tmp_path / "old" / "scaled.py"]) == (of_base,)
+    assert with_base_plugins((given,), []) == (given,)
+    with pytest.raises(UsageError, match=r"^--base-plugin .*: this version has no plugin 'scaled'; give its present"):
+        with_base_plugins((), [tmp_path / "old" / "scaled.py"])
+    with pytest.raises(UsageError, match=r"^--base-plugin .*missing\.py: cannot read the file"):
+        with_base_plugins((given,), [tmp_path / "missing.py"])
+
+
+def test_both_states_of_a_plugin_are_measured(measured: Carousel, versions: Versions, tmp_path: Path) -> None:
+    new, old = (str(plugin_file(tmp_path / name, at)) for name, at in (("new", 1.0), ("old", 2.0)))
+    done = measured("-a", "scaled", "--plugin", new, "--base-plugin", old, "--pairs", "8", "--fail-on", "streaming")
+    assert done.code == OK, done.err
+    assert "each version has its own state of the plugin: scaled" in done.out
+    assert "both versions have the same code" not in done.out
+    digests = {side: file.plugins["scaled"] for side, (file, _) in stored().items()}
+    assert digests["base"] != digests["new"]
+    assert str(tmp_path) not in stored()["new"][0].command
+
+
+@pytest.fixture
+def repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with two git repositories that have a plugin: `carousel`, that of this version, and `mine`."""
+    for name in ("carousel", "mine"):
+        plugin_file(tmp_path / name, 1.0)
+        git(tmp_path / name, "init", "--quiet")
+    monkeypatch.setattr("bench.against.version_plugins.HOME", tmp_path / "carousel")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("place", "revision", "archs", "given", "is_named"),
+    [
+        ("mine", "HEAD~1", ("scaled",), False, True),
+        ("mine", None, ("scaled",), False, False),
+        ("mine", "HEAD~1", ("rnn",), False, False),
+        ("mine", "HEAD~1", ("scaled",), True, False),
+        ("carousel", "HEAD~1", ("scaled",), False, False),
+        ("nowhere", "HEAD~1", ("scaled",), False, False),
+    ],
+)
+def test_a_plugin_of_another_repository_that_a_revision_does_not_change_is_named(
+    repositories: Path, place: str, revision: str | None, archs: tuple[str, ...], given: bool, is_named: bool
+) -> None:
+    base = Version(name="revision HEAD~1", home=repositories / "carousel", revision=revision)
+    file = plugin_file(repositories / place, 1.0)
+    plan = tiny_plan(repositories, archs=archs)
+    request = Request(plan_name="tiny", plan=plan, store=repositories, command="", plugins=tuple(loader.read([file])))
+    found = shared_although_tracked(base, request, [file], [file] if given else [])
+    expected = (
+        f"revision HEAD~1 is of Carousel's repository {repositories / 'carousel'}, not of {repositories / 'mine'}, so "
+        "the plugin scaled is the same in both versions and its changes cannot show"
+    )
+    assert found == ([expected] if is_named else [])
+
+
+def test_a_run_says_that_the_revision_does_not_change_the_plugin(
+    measured: Carousel, versions: Versions, repositories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def given_version(base: str, **_: object) -> Iterator[Version]:
+        yield Version(name="revision HEAD~1", home=HOME, revision="HEAD~1")
+
+    monkeypatch.setattr("bench.against.planned.given_version", given_version)
+    file = str(repositories / "mine" / "scaled.py")
+    done = measured("-a", "scaled", "--plugin", file, "--dry-run")
+    assert done.code == OK, done.err
+    assert "its changes cannot show; check out its other state, and give the file by --base-plugin" in done.out
 
 
 def test_the_output_says_which_plugin_each_version_has(
