@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -74,34 +72,6 @@ def test_a_revision_is_removed_after_an_error(repository: Path, temporary: Path,
         raise error
     assert list(temporary.iterdir()) == []
     assert len(git(repository, "worktree", "list").splitlines()) == 1
-
-
-def test_a_revision_is_removed_if_the_process_is_terminated(repository: Path, temporary: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), found_version("HEAD", repository):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)  # the signal ends it
-    assert list(temporary.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_kernels_of_equal_sources_are_copied_with_the_times_of_their_sources(repository: Path, temporary: Path) -> None:
-    kernels = repository / "arch" / "kernels"
-    (kernels / "__pycache__").mkdir(parents=True)
-    source, compiled = kernels / "step.py", kernels / "__pycache__" / "step.nbi"
-    source.write_text("x = 1\n")
-    compiled.write_bytes(b"compiled")
-    git(repository, "add", "--", str(source))
-    git(repository, "commit", "--quiet", "-m", "kernels")
-    with found_version("HEAD", repository) as version:
-        assert version.home is not None
-        copy = version.home / "arch" / "kernels"
-        assert (copy / "__pycache__" / "step.nbi").read_bytes() == b"compiled"
-        assert (copy / "step.py").stat().st_mtime_ns == source.stat().st_mtime_ns
-    source.write_text("x = 2\n")
-    with found_version("HEAD", repository) as version:
-        assert version.home is not None
-        assert not (version.home / "arch" / "kernels" / "__pycache__").exists()
 
 
 def refusal(base: str, home: Path, *, build: bool = False) -> str:
@@ -190,27 +160,6 @@ def test_what_is_no_version_is_refused(repository: Path, tmp_path: Path, tempora
     )
     assert "does not hold Carousel's packages" in refusal("HEAD~1", repository)
     assert "uncommitted changes are in no revision" in refusal("HEAD-dirty", repository)
-    assert list(temporary.iterdir()) == []
-
-
-def test_no_folder_for_a_checkout_is_said(repository: Path, temporary: Path) -> None:
-    temporary.rmdir()
-    assert "cannot create a temporary folder: No such file or directory; set TMPDIR" in refusal("HEAD", repository)
-
-
-def test_a_failing_checkout_is_said_with_its_reason_and_removed(
-    repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    full = program(
-        tmp_path / "git",
-        'case "$*" in *"worktree add"*) echo "fatal: unable to write file: No space left on device" >&2; exit 128;;'
-        ' *) exec /usr/bin/env -u PATH git "$@";; esac',
-    )
-    real = git(repository, "--exec-path")
-    assert real
-    monkeypatch.setattr("bench.against.version.shutil.which", lambda name: str(full))
-    said = refusal("HEAD", repository)
-    assert "No space left on device; free space or set TMPDIR" in said
     assert list(temporary.iterdir()) == []
 
 

@@ -1,0 +1,175 @@
+"""Check out a git revision into a temporary folder, and remove it at the end, also if a run that did so was killed.
+
+The temporary folder holds the worktree, and a file that is locked while the process lives. So a later run can tell
+which worktrees nobody needs any more. If the system has no file locks, it removes none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.against.termination import undisturbed
+from bench.errors import UsageError, informative_line
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX, TREE, LOCK = "carousel-against-", "tree", "lock"
+"""How the name of a temporary folder begins, and the names of the worktree and of the locked file in it."""
+KERNELS = Path("arch", "kernels")
+COMPILED = (".nbi", ".nbc")
+"""Endings of compiled kernels in `__pycache__`."""
+END_SECONDS = 5.0
+"""Longest wait for git to clean up after it was ended."""
+
+
+@contextlib.contextmanager
+def checked_out(revision: str, commit: str, home: Path) -> Iterator[Path]:
+    """Check out a commit into a temporary folder, yield the folder of its packages, and remove it.
+
+    Args:
+        revision: The revision as the user gave it.
+        commit: Name of its commit.
+        home: Folder in the repository.
+
+    Raises `UsageError` if the commit cannot be checked out.
+    """
+    _remove_abandoned(home)
+    with contextlib.ExitStack() as stack:
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix=PREFIX))
+            stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            stack.callback(os.close, _new_lock(scratch / LOCK))
+        except OSError as error:
+            raise UsageError(
+                f"--against {revision}: cannot create a temporary folder: {error.strerror}; set TMPDIR to a folder "
+                "with space"
+            ) from None
+        tree = scratch / TREE
+        stack.callback(_remove, tree, home)
+        added = git(home, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+        if added.returncode:
+            reason = _last_line(added.stderr) or f"git ended with exit code {added.returncode}"
+            raise UsageError(
+                f"--against {revision}: cannot check it out into {scratch.parent}: "
+                f"{reason}; free space or set TMPDIR to another folder"
+            )
+        folder = tree / git(home, "rev-parse", "--show-prefix").stdout.strip()
+        _copy_kernels(home, folder)
+        yield folder
+
+
+def _new_lock(path: Path) -> int:
+    """Create a file, lock it if the system can, and return its descriptor. It is unlocked when the process ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a network file system may have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _remove_abandoned(home: Path) -> None:
+    """Remove the worktrees of runs that were killed: those in a folder of this file whose lock nobody holds."""
+    for line in git(home, "worktree", "list", "--porcelain").stdout.splitlines():
+        tree = Path(line.removeprefix("worktree "))
+        if not line.startswith("worktree ") or tree.name != TREE or not tree.parent.name.startswith(PREFIX):
+            continue
+        with contextlib.suppress(OSError), _released(tree.parent / LOCK) as is_released:
+            if is_released:
+                _remove(tree, home)
+                shutil.rmtree(tree.parent, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _released(path: Path) -> Iterator[bool]:
+    """Lock a file, and yield whether nobody else has locked it. Raises `OSError` if it cannot be opened or locked."""
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _remove(tree: Path, home: Path) -> None:
+    """Remove a worktree, also one that git was still creating when it was ended, and ignore signals meanwhile."""
+    with undisturbed():
+        git(home, "worktree", "unlock", str(tree))  # git locks a worktree while it creates it
+        removed = git(home, "worktree", "remove", "--force", str(tree))
+        if removed.returncode:
+            shutil.rmtree(tree, ignore_errors=True)
+            git(home, "worktree", "prune")  # this also forgets other worktrees whose folders are missing
+
+
+def _copy_kernels(home: Path, folder: Path) -> None:
+    """Copy the compiled kernels of `home` to a folder whose kernels have the same sources. Compiling takes a minute.
+
+    Numba compares the times and sizes of the sources, so these get the times that they have in `home`. If a file cannot
+    be copied, its kernels are compiled again.
+    """
+    sources = {path.relative_to(home) for path in (home / KERNELS).rglob("*.py")}
+    if sources != {path.relative_to(folder) for path in (folder / KERNELS).rglob("*.py")}:
+        return
+    if any((home / path).read_bytes() != (folder / path).read_bytes() for path in sources):
+        return
+    with contextlib.suppress(OSError):
+        for path in sources:
+            status = (home / path).stat()
+            os.utime(folder / path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        for ending in COMPILED:
+            for path in (home / KERNELS).rglob(f"__pycache__/*{ending}"):
+                copy = folder / path.relative_to(home)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)
+
+
+def git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a git command in a folder.
+
+    Variables of a hook, which may name another repository, are left out. If this process is interrupted, git may clean
+    up before it ends.
+    """
+    program = shutil.which("git")
+    assert program is not None
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = [program, "-c", f"safe.directory={home}", "-c", "core.hooksPath=/dev/null", "-C", str(home), *arguments]
+    process = subprocess.Popen(  # noqa: S603  (no shell)
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=variables,
+    )
+    with process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if informative_line(line)]
+    return lines[-1].removeprefix("fatal: ") if lines else ""
