@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.against.termination import undisturbed
 from bench.errors import UsageError, informative_line
+from reports.format import numbers
 
 try:
     import fcntl
@@ -27,6 +28,7 @@ PREFIX, TREE, LOCK = "carousel-against-", "tree", "lock"
 KERNELS = Path("arch", "kernels")
 COMPILED = (".nbi", ".nbc")
 """Endings of compiled kernels in `__pycache__`."""
+NO_SPACE = "No space left on device"
 END_SECONDS = 5.0
 """Longest wait for git to clean up after it was ended."""
 
@@ -57,10 +59,9 @@ def checked_out(revision: str, commit: str, home: Path) -> Iterator[Path]:
         stack.callback(_remove, tree, home)
         added = git(home, "worktree", "add", "--quiet", "--detach", str(tree), commit)
         if added.returncode:
-            reason = _last_line(added.stderr) or f"git ended with exit code {added.returncode}"
             raise UsageError(
                 f"--against {revision}: cannot check it out into {scratch.parent}: "
-                f"{reason}; free space or set TMPDIR to another folder"
+                f"{_reason(added, commit, home, scratch)}; free space or set TMPDIR to another folder"
             )
         folder = tree / git(home, "rev-parse", "--show-prefix").stdout.strip()
         _copy_kernels(home, folder)
@@ -116,6 +117,31 @@ def _remove(tree: Path, home: Path) -> None:
             git(home, "worktree", "prune")  # this also forgets other worktrees whose folders are missing
 
 
+def _reason(failed: subprocess.CompletedProcess[str], commit: str, home: Path, scratch: Path) -> str:
+    """Return why git could not check out a commit. Its last line often names a consequence, not the cause."""
+    lines = [line.strip() for line in failed.stderr.splitlines() if informative_line(line)]
+    errors = [line for line in lines if line.startswith(("error: ", "fatal: "))]
+    full = [line for line in errors if NO_SPACE in line]
+    if not full and (shortage := _shortage(commit, home, scratch)):
+        return shortage
+    found = next(iter(full or errors or lines[-1:]), f"git ended with exit code {failed.returncode}")
+    return found.removeprefix("error: ").removeprefix("fatal: ")
+
+
+def _shortage(commit: str, home: Path, scratch: Path) -> str:
+    """Return that the files of a commit need more space than a folder has, or "" if there is enough space."""
+    listed = git(home, "ls-tree", "-r", "--long", "--full-tree", commit).stdout.splitlines()
+    of_files = [line.partition("\t")[0].split()[-1] for line in listed]
+    needed = sum(int(text) for text in of_files if text.isdigit())
+    try:
+        free = shutil.disk_usage(scratch).free
+    except OSError:
+        return ""
+    if needed <= free:
+        return ""
+    return f"no space: it needs {numbers.size(needed)}, and {numbers.size(free)} are free"
+
+
 def _copy_kernels(home: Path, folder: Path) -> None:
     """Copy the compiled kernels of `home` to a folder whose kernels have the same sources. Compiling takes a minute.
 
@@ -135,11 +161,15 @@ def _copy_kernels(home: Path, folder: Path) -> None:
             for path in (home / KERNELS).rglob(f"__pycache__/*{ending}"):
                 copy = folder / path.relative_to(home)
                 copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, copy)
+                try:
+                    shutil.copyfile(path, copy)
+                except OSError:  # a part of a kernel could not be loaded
+                    copy.unlink(missing_ok=True)
+                    raise
 
 
 def git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a git command in a folder.
+    """Run a git command in a folder. Its messages are in English.
 
     Variables of a hook, which may name another repository, are left out. If this process is interrupted, git may clean
     up before it ends.
@@ -155,7 +185,7 @@ def git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env=variables,
+        env=variables | {"LC_ALL": "C"},
     )
     with process:
         try:
@@ -168,8 +198,3 @@ def git(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
                 process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if informative_line(line)]
-    return lines[-1].removeprefix("fatal: ") if lines else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,3 +158,46 @@ def test_a_failing_checkout_is_said_with_its_reason_and_removed(
     said = refusal("HEAD", repository)
     assert "No space left on device; free space or set TMPDIR" in said
     assert list(temporary.iterdir()) == []
+
+
+LACKING = "error: unable to write file bench/a.py"
+RESET = "fatal: Could not reset index file to revision 'HEAD'."
+
+
+@pytest.mark.parametrize(
+    ("lines", "free", "said"),
+    [
+        (
+            [LACKING, "error: unable to create file b: No space left on device", RESET],
+            1 << 40,
+            "create file b: No space",
+        ),
+        ([LACKING, RESET], 0, "temporary: no space: it needs "),
+        ([LACKING, RESET], 1 << 40, "temporary: unable to write file bench/a.py;"),
+        (["something else"], 1 << 40, "temporary: something else;"),
+        ([], 1 << 40, "temporary: git ended with exit code 128;"),
+    ],
+)
+def test_the_cause_of_a_failing_checkout_is_said_and_not_its_consequence(
+    repository: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lines: list[str],
+    free: int,
+    said: str,
+) -> None:
+    (tmp_path / "said").write_text("".join(f"{line}\n" for line in lines))
+    failing = program(
+        tmp_path / "git",
+        f'case "$*" in *"worktree add"*) cat {tmp_path / "said"} >&2; exit 128;;'
+        ' *) exec /usr/bin/env -u PATH git "$@";; esac',
+    )
+    monkeypatch.setattr("bench.against.version.shutil.which", lambda name: str(failing))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("bench.against.worktree.shutil.disk_usage", lambda path: usage._replace(free=free))
+    message = refusal("HEAD", repository)
+    assert message.startswith(f"--against HEAD: cannot check it out into {temporary}: ")
+    assert said in message and "index file" not in message
+    assert message.endswith("; free space or set TMPDIR to another folder")
+    assert worktrees(repository) == 0
