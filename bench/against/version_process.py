@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
+import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +29,14 @@ from results import Case, Environment
 
 MAX_SHOWN = 80
 """Number of characters that are shown of what is no reply."""
+START_SECONDS = 90.0
+"""Longest wait for the greeting of a driver, which imports PyTorch first. A slow disk takes half a minute for that."""
+DESCRIBE_SECONDS = 600.0
+"""Longest wait for the cases of a plan. Most plans take seconds, but a large one derives many widths."""
 END_SECONDS = 5.0
 """Longest wait for a driver to end by itself."""
+PATIENCE_SECONDS = 1.0
+"""Longest wait for the end of a driver's output, once the driver has been killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +68,14 @@ class VersionProcess:
         """Id of the run whose turns the version takes, the same for both versions; empty before the first job."""
         self.prepares = False
         """Whether the version can prepare a process for its next timing job. Known once its driver has started."""
+        self._reader: threading.Thread | None = None
+        """Thread that reads the last reply with a time limit; None before the first one."""
 
     def __enter__(self) -> Self:
-        """Start the driver. Raises `UsageError` if it cannot run, or if it writes another schema version."""
+        """Start the driver.
+
+        Raises `UsageError` if it cannot run, if it does not answer in time, or if it writes another schema version.
+        """
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603  (no shell)
@@ -71,6 +85,7 @@ class VersionProcess:
                 stderr=writing,
                 env=_variables(self.version),
                 encoding="utf-8",
+                errors="replace",
                 start_new_session=True,  # Ctrl-C reaches this process only, which then ends the driver
             )
         except OSError as error:
@@ -78,9 +93,9 @@ class VersionProcess:
             raise UsageError(f"{self.version.name} cannot be started: {error.strerror}; choose another base") from None
         finally:
             os.close(writing)
-        self._errors = ErrorOutput(reading)
         try:
-            greeting = self._reply()
+            self._errors = ErrorOutput(reading)
+            greeting = self._reply(START_SECONDS)
             schema, self.prepares = greeting.get("schema"), bool(greeting.get("prepares"))
             if schema != driver.SCHEMA:
                 raise UsageError(
@@ -95,21 +110,36 @@ class VersionProcess:
     def __exit__(self, *_: object) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
-        with contextlib.suppress(OSError):  # the driver has ended, and has not read everything
-            stdin.close()
         try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        stdout.close()
+            if not self._owes_a_reply:
+                with contextlib.suppress(OSError):  # the driver has ended, and has not read everything
+                    stdin.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(END_SECONDS)
+        finally:  # also after another Ctrl-C
+            if self._owes_a_reply or self._process.poll() is None:
+                _kill(self._process)
+            with contextlib.suppress(OSError):
+                stdin.close()
+        if self._reader is not None:
+            self._reader.join(PATIENCE_SECONDS)
+        if not self._owes_a_reply:  # closing would wait for the reader, and something else may hold the pipe open
+            stdout.close()
+
+    @property
+    def _owes_a_reply(self) -> bool:
+        """Whether the driver has not sent a reply that has a time limit."""
+        return self._reader is not None and self._reader.is_alive()
 
     def describe(self, plan: Plan, *, device: str, plugins: tuple[Plugin, ...]) -> Description:
-        """Return what a plan is in this version. Raises `UsageError` if the version cannot run it."""
+        """Return what a plan is in this version.
+
+        Raises `UsageError` if the version cannot run it, or does not answer in time.
+        """
         document = plan.model_dump(mode="json", exclude_defaults=True)
         request = {"do": "describe", "plan": document, "device": device, "plugins": driver.plugin_documents(plugins)}
         self._send(request)
-        described = self._reply()["described"]
+        described = self._reply(DESCRIBE_SECONDS)["described"]
         try:
             return Description(
                 cases=tuple(Case.model_validate_json(json.dumps(case)) for case in described["cases"]),
@@ -175,10 +205,14 @@ class VersionProcess:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
 
-    def _reply(self) -> dict[str, Any]:
-        """Return the next reply of the driver. Raises `UsageError` if the driver has ended or reports an error."""
+    def _reply(self, seconds: float | None = None) -> dict[str, Any]:
+        """Return the next reply of the driver.
+
+        Raises `UsageError` if the driver has ended, reports an error, or does not reply within so many seconds. None is
+        no limit.
+        """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline() if seconds is None else self._line_within(seconds)
         if not line:
             said = self._errors.last_line() or "it ended without a message"
             raise UsageError(f"{self.version.name} cannot be measured: {said}; choose another base")
@@ -192,6 +226,34 @@ class VersionProcess:
         if "error" in reply:
             raise UsageError(f"{self.version.name}: {reply['error']}")
         return reply
+
+    def _line_within(self, seconds: float) -> str:
+        """Return the next line of the driver. Raises `UsageError` if there is none within so many seconds."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True)
+        self._reader.start()
+        try:
+            line = lines.get(timeout=seconds)
+        except queue.Empty:
+            said = self._errors.last_line()
+            raise UsageError(
+                f"{self.version.name} cannot be measured: no answer within {seconds:g} seconds"
+                f"{f' (its last line: {said})' if said else ''}; choose another base"
+            ) from None
+        self._reader.join()
+        return line
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process that leads a session, with those that it has started, as far as they are in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
 
 
 def _report_waiting(reply: Mapping[str, Any], events: Events) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from bench.against import driver
-from bench.against.version import Version
+from bench.against.version import Version, found_version
 from bench.against.version_process import VersionProcess
 from bench.errors import UsageError
 from bench.executors.events import JobStarted
@@ -57,6 +61,63 @@ def test_a_driver_that_ends_during_a_request_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_driver_is_named(tmp_path: Path) -> None:
     assert "no reply of Carousel" in refusal(tmp_path, "echo hello; cat >/dev/null")
+
+
+HANG = "sleep 1000 & echo $! > {pid}; wait"
+END_SECONDS = 5.0
+"""Longest wait for a process that was killed."""
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process still runs, after a moment in which it may end."""
+    until = time.monotonic() + END_SECONDS
+    while time.monotonic() < until:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("limit", "script"),
+    [
+        ("START_SECONDS", HANG),
+        ("START_SECONDS", "sleep 1000 & echo $! > {pid}"),
+        ("DESCRIBE_SECONDS", "echo '{greeting}'; " + HANG),
+    ],
+)
+def test_a_program_that_does_not_answer_is_refused_and_killed_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, script: str
+) -> None:
+    monkeypatch.setattr(f"bench.against.version_process.{limit}", 0.5)
+    pid = tmp_path / "pid"
+    said = refusal(tmp_path, "echo waiting for a licence >&2; " + script.format(pid=pid, greeting=GREETING))
+    assert said == (
+        "the base cannot be measured: no answer within 0.5 seconds (its last line: waiting for a licence); "
+        "choose another base"
+    )
+    assert not is_running(int(pid.read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_program_that_does_not_answer_ends_with_this_process(tmp_path: Path, number: int) -> None:
+    pid = tmp_path / "pid"
+    python = program(tmp_path / "python", HANG.format(pid=pid))
+
+    def end() -> None:
+        while not (pid.exists() and pid.read_text().strip()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt), found_version(str(python)) as version:
+        threading.Thread(target=end, daemon=True).start()
+        with VersionProcess(version, workers=1, memory_bytes=None):
+            pass
+    assert not is_running(int(pid.read_text()))
+
+
+def test_output_that_is_no_text_is_named(tmp_path: Path) -> None:
+    assert "no reply of Carousel" in refusal(tmp_path, r"printf '\377\n'; cat >/dev/null")
 
 
 def test_a_program_that_cannot_start_is_named(tmp_path: Path) -> None:
