@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.against.described_plan import described_plan
-from bench.against.version import THIS, Version, given_version
+from bench.against.version import SAME_CODE, THIS, Version, given_version
 from bench.against.version_plugins import plugins_of, shared_although_tracked, with_base_plugins
 from bench.against.version_process import Description, VersionProcess
 from bench.errors import NotComparable, UsageError
@@ -242,7 +242,7 @@ def print_planned(request: Request, settings: Settings, planned: Sequence[Planne
     ]
     own = [plugin.name for plugin in new.plugins if plugin not in base.plugins]
     if base.described.code == new.described.code and not own:
-        lines.append("both versions have the same code: only noise can differ, unless their environments do")
+        lines.append(SAME_CODE)
     if base.described.modified:
         lines.append(f"{base.name} differs from its commit; it is measured as it is")
     shared = [plugin.name for plugin in new.plugins if plugin in base.plugins]

@@ -28,6 +28,8 @@ PACKAGES = ("arch", "tasks", "bench", "results", "reports")
 DIRTY = "-dirty"
 """Ending by which `git describe --dirty` marks a commit with uncommitted changes."""
 MAX_SHOWN_PINS = 3
+SAME_CODE = "both versions have the same code: only noise can differ, unless their environments or plugins do"
+"""What a check says if it can find nothing in the code."""
 VERIFY = ("rev-parse", "--verify", "--quiet", "--end-of-options")
 KINDS = (
     "give another environment's Python, a folder with Carousel's packages, or a git revision of the repository that "
@@ -53,6 +55,15 @@ class Version:
 THIS = Version(name="this version", home=HOME)
 
 
+def require_named(base: str) -> None:
+    """Raise `UsageError` if a base is empty. Its path would be the working folder, so a version would be its own base.
+
+    A variable of a script or of a workflow is empty if nothing has set it.
+    """
+    if not base.strip():
+        raise UsageError(f"--against is empty and names no base; {KINDS}")
+
+
 @contextlib.contextmanager
 def found_version(
     base: str, home: Path = HOME, *, build: bool = False, announce: Callable[[str], None] = lambda line: None
@@ -68,6 +79,7 @@ def found_version(
     Raises `UsageError` if `base` names no version, if a revision cannot be checked out, or if its environment cannot be
     built.
     """
+    require_named(base)
     with interrupted_by_signals():
         if (existing := _existing(base)) is not None:
             if build:
@@ -128,6 +140,8 @@ def revisions_between(
     Raises `UsageError` if one of the two is no revision, or if `good` is no ancestor of `bad`.
     """
     for name, revision in (("GOOD", good), ("BAD", bad)):
+        if not revision.strip():
+            raise UsageError(f"{name} is empty and names no revision; give a commit, a tag or a branch")
         if revision.endswith(DIRTY) or git(home, *VERIFY, f"{revision}^{{commit}}").returncode:
             raise UsageError(f"{name} {revision} is no git revision of {home}; give a commit, a tag or a branch")
     if git(home, "merge-base", "--is-ancestor", good, bad).returncode:

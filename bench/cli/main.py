@@ -37,6 +37,9 @@ from bench.machine.streams import flush_streams, lasting_streams
 DEBUG = "CAROUSEL_DEBUG"
 """Environment variable that is 1 to show the traceback of an unexpected error."""
 
+PATHS = {"FILE": "file", "DIR": "folder", "STORE": "folder of runs", "SOURCE": "folder of runs"}
+"""What a path is, by the name of its value in the help."""
+
 
 class Stopped(Exception):
     """Ctrl-C during a command. Typer would turn a `KeyboardInterrupt` into an exit code without a word."""
@@ -53,23 +56,32 @@ class _Commands(typer.core.TyperGroup):
 
 
 class _Command(typer.core.TyperCommand):
-    """Command that refuses what would be misread without a word: a value given twice, a folder in place of a file."""
+    """Command that refuses what would be misread without a word.
+
+    This is a value given twice, a folder in place of a file, or an empty path, which would be the working folder.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in order:
-            self._require_file(parameter, given.get(parameter.name))
+            self._require_path(parameter, given.get(parameter.name))
             takes_one = isinstance(parameter, typer.core.TyperOption) and not (parameter.multiple or parameter.is_flag)
             if takes_one and order.count(parameter) > 1:
                 raise UsageError(f"{parameter.opts[-1]} is given {order.count(parameter)} times; give it once")
         return super().parse_args(ctx, args)
 
-    def _require_file(self, parameter: Any, value: object) -> None:
-        """Raise `UsageError` if an output file is written like a folder. `Path` would drop the slash without a word."""
+    def _require_path(self, parameter: Any, value: object) -> None:
+        """Raise `UsageError` if a path is empty, or if an output file is written like a folder.
+
+        `Path` would drop the slash without a word.
+        """
+        is_option = isinstance(parameter, typer.core.TyperOption)
+        name, kind = parameter.opts[-1] if is_option else parameter.metavar, PATHS.get(parameter.metavar)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if kind is not None and any(isinstance(each, str) and not each.strip() for each in values):
+            raise UsageError(f"{name} is empty; give a {kind}")
         if parameter.metavar == "FILE" and isinstance(value, str) and value.endswith(("/", os.sep)):
-            raise UsageError(
-                f"{parameter.opts[-1]} takes a file, not the folder {value}; choose a file, such as {value}NAME"
-            )
+            raise UsageError(f"{name} takes a file, not the folder {value}; choose a file, such as {value}NAME")
 
 
 app = typer.Typer(

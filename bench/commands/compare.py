@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.against.version import SAME_CODE
 from bench.commands.benchmark_files import benchmark_sides, compare_files
 from bench.commands.comparison_options import FailureCriterion, parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import (
@@ -31,7 +32,7 @@ from reports.export import (
     render_comparison,
 )
 from reports.text import change_of, differences_in_words, headline, missing_text, name_of, witness_of
-from results import is_standard_output
+from results import RunFile, is_standard_output
 from results.comparison import Comparison, Row, Thresholds, compare, renames, require_known
 from results.store import reading_many
 
@@ -171,10 +172,22 @@ def print_check(
         failing = [name_of(row) for row in criterion.failing(comparison)]
         unjudged = [name_of(row) for row in criterion.unjudged(comparison) if row.verdict == "regressed"]
         document = {"passed": code == OK, "exit_code": code, "failing": failing, "regressed_but_not_judged": unjudged}
-        print_json(document | comparison_as_document(comparison))
+        print_json(document | {"same_code": has_same_code(comparison)} | comparison_as_document(comparison))
     else:
-        head = [verdict_line(comparison, criterion, code), *criterion.unjudged_in_words(comparison)]
+        head = [verdict_line(comparison, criterion, code), *_remarks(comparison, criterion)]
         render_comparison(comparison, head=head, judged=criterion.metrics, console=console)
+
+
+def has_same_code(comparison: Comparison) -> bool | None:
+    """Return whether both runs have the same code of Carousel; None if files of a benchmark program are compared."""
+    base, new = comparison.base, comparison.new
+    return base.code == new.code if isinstance(base, RunFile) and isinstance(new, RunFile) else None
+
+
+def _remarks(comparison: Comparison, criterion: FailureCriterion) -> list[str]:
+    """Return the lines below the verdict: that two versions measured in turns do not differ, and what is not judged."""
+    same = [SAME_CODE] if comparison.in_turns and has_same_code(comparison) else []
+    return [*same, *criterion.unjudged_in_words(comparison)]
 
 
 def exit_code(comparison: Comparison, criterion: FailureCriterion, *, strict: bool) -> int:
@@ -214,7 +227,7 @@ def verdict_line(comparison: Comparison, criterion: FailureCriterion, code: int)
 
 def markdown_summary(comparison: Comparison, criterion: FailureCriterion, code: int) -> str:
     """Return a summary in Markdown, short enough for a pull-request comment. `code` is the exit code of the check."""
-    head = [headline(criterion.judged(comparison)), *criterion.unjudged_in_words(comparison)]
+    head = [headline(criterion.judged(comparison)), *_remarks(comparison, criterion)]
     table = comparison_as_markdown(comparison, head=head, judged=criterion.metrics, longest=MAX_SUMMARY)
     return f"### Carousel check: {'passed' if code == OK else 'failed'}\n\n{table}"
 
@@ -224,13 +237,16 @@ def junit_xml(comparison: Comparison, criterion: FailureCriterion, *, strict: bo
 
     Of the rows that `criterion` selects, the regressed ones fail, and those that are not comparable are errors.
     Inconclusive ones fail if `strict` is true. Other rows that are inconclusive or not comparable are skipped. Missing
-    and failed cases are errors. The differences between the conditions of the runs are properties of the suite.
+    and failed cases are errors. The differences between the conditions of the runs, and that their versions do not
+    differ, are properties of the suite.
     """
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
     suite = TestSuite("carousel check")
     for number, line in enumerate(differences_in_words(comparison), start=1):
         suite.add_property(f"difference {number}", _printable(line))
+    if comparison.in_turns and has_same_code(comparison):
+        suite.add_property("remark", SAME_CODE)
     selected = {id(row) for row in criterion.selected(comparison)}
     for row in comparison.rows:
         test = TestCase(_printable(f"{row.metric} {name_of(row)}"), _printable(_group(row)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.against.planned import Settings
+from bench.against.version import require_named
 from bench.commands.compare import CheckFiles, compare_stored, report_check
 from bench.commands.comparison_options import parse_allow, parse_fail_on, parse_renames
 from bench.commands.output import print_lines
@@ -57,8 +58,8 @@ class AgainstOptions:
         """Return the settings of a run in turns, or None without `--against`.
 
         `repeat` and `scheduler` are the values of the options that exclude `--against`. `as_json` is that of `--json`,
-        and `plugin_files` are those of `--plugin`. Raises `UsageError` if an option is invalid, or if an option needs
-        `--against`.
+        and `plugin_files` are those of `--plugin`. Raises `UsageError` if an option is invalid, if the base is empty,
+        or if an option needs `--against`.
         """
         given = {
             "--pairs": self.pairs,
@@ -74,6 +75,7 @@ class AgainstOptions:
             if alone := [option for option, value in given.items() if value is not None]:
                 raise UsageError(f"{alone[0]} is for a comparison with a base: add --against BASE")
             return None
+        require_named(self.base)
         if scheduler is not None:
             raise UsageError("--against and --scheduler exclude each other: both versions are measured on one machine")
         if repeat != 1:

@@ -185,6 +185,28 @@ def test_a_dry_run_stores_nothing(measured: Carousel, versions: Versions) -> Non
     assert not Path("store").exists()
 
 
+def test_a_check_says_that_both_versions_have_the_same_code(
+    measured: Carousel, versions: Versions, carousel: Carousel
+) -> None:
+    files = ("--summary", "summary.md", "--junit", "check.xml")
+    done = measured("--quiet", *files)
+    assert done.code == OK, done.err
+    documents = [done.out, *(Path(file).read_text(encoding="utf-8") for file in files[1::2])]
+    assert all(text.count("both versions have the same code: only noise can differ") == 1 for text in documents)
+    (base, _), (new, _) = (stored()[side] for side in ("base", "new"))
+    checked = ("check", base.id, new.id, "--store", "store")
+    assert "both versions have the same code" in carousel(*checked).out
+    assert json.loads(carousel(*checked, "--json").out)["same_code"] is True
+
+
+def test_a_check_of_different_code_says_nothing_of_it(measured: Carousel, versions: Versions) -> None:
+    versions.change = lambda described: replace(described, code="0123456789")
+    done = measured("--quiet", "--summary", "summary.md")
+    assert done.code == OK, done.err
+    assert "same code" not in done.out + Path("summary.md").read_text(encoding="utf-8")
+    assert json.loads(measured("--json").out)["same_code"] is False
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

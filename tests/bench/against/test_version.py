@@ -148,6 +148,18 @@ def test_packages_that_cannot_be_installed_are_said_in_a_line_and_nothing_is_lef
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("base", ["", " ", "\t\n"])
+def test_an_empty_base_is_refused_even_where_the_working_folder_is_a_version(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    monkeypatch.chdir(repository)
+    assert refusal(base, repository).startswith(
+        "--against is empty and names no base; give another environment's Python"
+    )
+    with found_version(".", repository) as version:
+        assert version.home == repository
+
+
 def test_what_is_no_version_is_refused(repository: Path, tmp_path: Path, temporary: Path) -> None:
     (tmp_path / "text").write_text("")
     assert "no file or folder, and no git revision" in refusal("nothing", repository)
