@@ -105,7 +105,7 @@ def test_no_script_contains_an_expression_of_github() -> None:
 
 
 def test_the_action_runs_the_command_of_the_readme() -> None:
-    command = step("action.yml", "Measure in turns").strip().replace("carousel-guard/", "")
+    command = step("action.yml", "Measure in turns").splitlines()[-1].replace("carousel-guard/", "")
     assert command.replace('"$PLAN"', "guard.toml").replace('"$BASE"', "HEAD~1") == commands_of_readme()[0]
 
 
@@ -191,6 +191,36 @@ def test_the_action_has_the_exit_code_of_the_check_and_passes_its_inputs_as_they
     assert not (tmp_path / "attacked").exists()
 
 
+@pytest.mark.parametrize(
+    ("plan", "base", "missing"), [("quick", "", "base"), ("quick", " \n", "base"), ("", "HEAD", "plan")]
+)
+def test_the_action_names_an_empty_input_and_measures_nothing(
+    tmp_path: Path, plan: str, base: str, missing: str
+) -> None:
+    program(tmp_path, "carousel", "touch measured")
+    ran = run_step(step("action.yml", "Measure in turns"), tmp_path, PLAN=plan, BASE=base)
+    assert (ran.returncode, len(ran.stdout.splitlines())) == (2, 1)
+    assert ran.stdout.startswith(f"::error::the input '{missing}' is empty; give ")
+    assert not (tmp_path / "measured").exists()
+
+
+@pytest.mark.parametrize("base", ["nosuch", ""])
+def test_the_action_never_shows_the_summary_of_an_earlier_use(tmp_path: Path, base: str) -> None:
+    (tmp_path / "carousel-guard").mkdir()
+    (tmp_path / "carousel-guard" / "carousel.md").write_text(SUMMARY)
+    program(tmp_path, "carousel", "exit 2")
+    assert run_step(step("action.yml", "Measure in turns"), tmp_path, PLAN="quick", BASE=base).returncode == 2
+    assert run_step(step("action.yml", "Show the summary"), tmp_path, GITHUB_STEP_SUMMARY="shown.md").returncode == 0
+    assert SUMMARY not in (tmp_path / "shown.md").read_text()
+
+
+def test_two_uses_of_the_action_can_keep_their_results_apart() -> None:
+    (kept,) = [each["with"]["name"] for each in steps("action.yml") if each.get("name") == "Keep the results"]
+    (shown,) = [each["with"]["name"] for each in steps("comment.yml") if "download" in each.get("uses", "")]
+    assert kept == "${{ inputs.artifact }}"
+    assert document("action.yml")["inputs"]["artifact"]["default"] == shown
+
+
 @pytest.mark.parametrize("is_measured", [True, False])
 def test_the_action_shows_the_summary_or_says_that_there_is_none(tmp_path: Path, is_measured: bool) -> None:
     if is_measured:
@@ -218,21 +248,41 @@ def test_the_action_shows_the_summary_or_says_that_there_is_none(tmp_path: Path,
 def test_one_comment_is_written_and_then_replaced(
     tmp_path: Path, pulls: str, comments: str, called: str | None
 ) -> None:
-    """The program `gh` is replaced by one that answers with documents of GitHub's API, filtered by Python's `json`."""
     (tmp_path / "carousel-guard").mkdir()
     (tmp_path / "carousel-guard" / "carousel.md").write_text(f"{SUMMARY} ±\n")
-    (tmp_path / "pulls.json").write_text(pulls)
-    (tmp_path / "comments.json").write_text(comments)
-    program(
-        tmp_path,
-        "gh",
-        f'exec {shlex.quote(sys.executable)} {shlex.quote(str(Path(__file__).with_name("github_double.py")))} "$@"',
+    written = comment(tmp_path, pulls, comments)
+    assert written == (None if called is None else f"{called}\n<!-- carousel regression guard -->\n{SUMMARY} ±\n")
+
+
+def test_the_comment_says_that_there_is_no_result_if_there_is_no_artifact(tmp_path: Path) -> None:
+    (download,) = [each for each in steps("comment.yml") if "download" in each.get("uses", "")]
+    assert download["continue-on-error"] is True
+    (tmp_path / "carousel-guard").mkdir()
+    (tmp_path / "carousel-guard" / "carousel.md").write_text(SUMMARY)
+    assert run_step(step("comment.yml", "Remove an old summary"), tmp_path).returncode == 0
+    assert comment(tmp_path, PULL, f"[{OWN_COMMENT}]") == (
+        "PATCH repos/o/r/issues/comments/7\n<!-- carousel regression guard -->\n"
+        "### Carousel check: no result for abc; [the log](https://example.org/1) says why\n"
     )
-    ran = run_step(
-        step("comment.yml", "Write the comment"), tmp_path, REPOSITORY="o/r", OWNER="o", BRANCH="b'ranch", COMMIT="abc"
-    )
+
+
+def comment(folder: Path, pulls: str, comments: str) -> str | None:
+    """Run the step that writes the comment, and return what it has written.
+
+    The program `gh` is replaced by one that answers with documents of GitHub's API, filtered by Python's `json`.
+    """
+    (folder / "pulls.json").write_text(pulls)
+    (folder / "comments.json").write_text(comments)
+    double = shlex.quote(str(Path(__file__).with_name("github_double.py")))
+    program(folder, "gh", f'exec {shlex.quote(sys.executable)} {double} "$@"')
+    variables = {
+        "REPOSITORY": "o/r",
+        "OWNER": "o",
+        "BRANCH": "b'ranch",
+        "COMMIT": "abc",
+        "RUN": "https://example.org/1",
+    }
+    ran = run_step(step("comment.yml", "Write the comment"), folder, **variables)
     assert ran.returncode == 0, ran.stderr
-    written = tmp_path / "written"
-    assert (written.read_text() if written.exists() else None) == (
-        None if called is None else f"{called}\n<!-- carousel regression guard -->\n{SUMMARY} ±\n"
-    )
+    written = folder / "written"
+    return written.read_text() if written.exists() else None
