@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+
+from bench.machine.streams import STANDARD_ERROR, STANDARD_OUTPUT
+
+try:
+    import termios
+except ImportError:  # Windows has no terminals of this kind
+    termios = None  # type: ignore[assignment]
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals of a cancelled job and of a closed terminal. Windows lacks the second."""
@@ -54,4 +63,24 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     global _interrupted_at
     before, _interrupted_at = _interrupted_at, time.monotonic()
     if _interrupted_at - before > REPEAT_SECONDS:
+        _discard_output_to_a_closed_terminal()
         raise KeyboardInterrupt
+
+
+def _discard_output_to_a_closed_terminal() -> None:
+    """Replace the standard streams of a terminal that is gone. Otherwise the next message would end in an error."""
+    for descriptor in (STANDARD_OUTPUT, STANDARD_ERROR):
+        if _is_closed_terminal(descriptor):
+            discarding = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(discarding, descriptor)
+            os.close(discarding)
+
+
+def _is_closed_terminal(descriptor: int) -> bool:
+    if termios is None:
+        return False
+    try:
+        termios.tcgetattr(descriptor)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    return False
