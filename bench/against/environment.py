@@ -52,12 +52,13 @@ def differing_pins(home: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def built_environment(revision: str, home: Path) -> Iterator[str]:
+def built_environment(revision: str, home: Path, within: Path) -> Iterator[str]:
     """Create an environment for the revision in a folder, yield its Python, and remove the environment.
 
     Args:
         revision: The revision as the user gave it.
         home: Folder of its packages.
+        within: Temporary folder that gets the environment. A later run removes it if this one is killed.
 
     Raises `UsageError` if the environment cannot be created, or if a package cannot be installed.
     """
@@ -65,7 +66,7 @@ def built_environment(revision: str, home: Path) -> Iterator[str]:
         try:
             folder = Path(
                 stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="carousel-environment-", ignore_cleanup_errors=True)
+                    tempfile.TemporaryDirectory(prefix="environment-", dir=within, ignore_cleanup_errors=True)
                 )
             )
         except OSError as error:

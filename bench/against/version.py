@@ -86,16 +86,16 @@ def found_version(
                 raise UsageError(f"--build is for a git revision, and {existing.name} is none; leave it out")
             yield existing
             return
-        with checked_out(base, _commit(base, home), home) as folder:
-            if not _has_packages(folder):
+        with checked_out(base, _commit(base, home), home) as checkout:
+            if not _has_packages(checkout.home):
                 raise UsageError(f"--against {base}: this revision does not hold Carousel's packages; {KINDS}")
-            version = Version(name=f"revision {base}", home=folder, revision=base)
-            differing = differing_pins(folder)
+            version = Version(name=f"revision {base}", home=checkout.home, revision=base)
+            differing = differing_pins(checkout.home)
             if not (build and differing):
                 yield replace(version, note=_note(base, differing))
                 return
             announce(f"building an environment with the packages that revision {base} pins, which takes minutes")
-            with built_environment(base, folder) as built:
+            with built_environment(base, checkout.home, checkout.scratch) as built:
                 yield replace(version, python=built)
 
 

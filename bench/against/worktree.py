@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.against.termination import undisturbed
@@ -33,9 +34,19 @@ END_SECONDS = 5.0
 """Longest wait for git to clean up after it was ended."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """A commit that is checked out."""
+
+    home: Path
+    """Folder of its packages."""
+    scratch: Path
+    """Temporary folder, which is removed with all that is in it."""
+
+
 @contextlib.contextmanager
-def checked_out(revision: str, commit: str, home: Path) -> Iterator[Path]:
-    """Check out a commit into a temporary folder, yield the folder of its packages, and remove it.
+def checked_out(revision: str, commit: str, home: Path) -> Iterator[Checkout]:
+    """Check out a commit into a temporary folder, and remove the folder at the end.
 
     Args:
         revision: The revision as the user gave it.
@@ -65,7 +76,7 @@ def checked_out(revision: str, commit: str, home: Path) -> Iterator[Path]:
             )
         folder = tree / git(home, "rev-parse", "--show-prefix").stdout.strip()
         _copy_kernels(home, folder)
-        yield folder
+        yield Checkout(home=folder, scratch=scratch)
 
 
 def _new_lock(path: Path) -> int:

@@ -106,7 +106,8 @@ def test_an_environment_is_built_for_a_revision_that_pins_other_packages(
     built: list[tuple[str, Path]] = []
 
     @contextlib.contextmanager
-    def environment_of(revision: str, home: Path) -> Iterator[str]:
+    def environment_of(revision: str, home: Path, within: Path) -> Iterator[str]:
+        assert within.parent == temporary and within in home.parents  # a later run removes it with the worktree
         built.append((revision, home))
         yield "/its/python"
 
@@ -127,7 +128,7 @@ def test_an_environment_gets_the_pinned_packages_and_is_removed(
     tmp_path: Path, temporary: Path, commands: list[list[str]]
 ) -> None:
     (tmp_path / "constraints.txt").touch()
-    with environment.built_environment("HEAD", tmp_path) as python:
+    with environment.built_environment("HEAD", tmp_path, temporary) as python:
         assert temporary in Path(python).parents
         assert commands[0][:3] == [sys.executable, "-m", "venv"]
         assert commands[1][:4] == [python, "-m", "pip", "install"]
@@ -139,7 +140,7 @@ def test_packages_that_cannot_be_installed_are_said_in_a_line_and_nothing_is_lef
     tmp_path: Path, temporary: Path, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAILING", "1")
-    with pytest.raises(UsageError) as refused, environment.built_environment("HEAD", tmp_path):
+    with pytest.raises(UsageError) as refused, environment.built_environment("HEAD", tmp_path, temporary):
         pass
     assert str(refused.value) == (
         "--against HEAD: its packages cannot be installed: ERROR: No matching distribution found for numpy==0.0.1; "

@@ -73,9 +73,10 @@ def test_a_worktree_of_a_killed_process_is_removed_by_the_next_and_one_in_use_is
 ) -> None:
     end(checking_out(repository, temporary), signal.SIGKILL)
     (abandoned,) = temporary.iterdir()
+    (abandoned / "environment").mkdir()
     in_use = checking_out(repository, temporary)
     (kept,) = temporary.iterdir()
-    assert kept != abandoned
+    assert kept != abandoned and not abandoned.exists()
     with found_version("HEAD", repository):
         assert kept.is_dir() and worktrees(repository) == 2
     end(in_use, signal.SIGTERM)
