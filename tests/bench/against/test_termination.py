@@ -26,7 +26,8 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 try:
     with interrupted_by_signals():
         print("ready", flush=True)
-        time.sleep(100)
+        while True:  # a signal that comes just before a sleep does not end it
+            time.sleep(0.1)
 except KeyboardInterrupt:
     print("stopped", flush=True)
     print("stopped", file=sys.stderr, flush=True)

@@ -107,6 +107,7 @@ def test_a_program_that_does_not_answer_ends_with_this_process(tmp_path: Path, n
     def end() -> None:
         while not (pid.exists() and pid.read_text().strip()):
             time.sleep(0.05)
+        time.sleep(0.5)  # a signal that comes just before a wait does not end it
         os.kill(os.getpid(), number)
 
     with pytest.raises(KeyboardInterrupt), found_version(str(python)) as version:
