@@ -124,6 +124,12 @@ def _existing(base: str) -> Version | None:
     return None if python is None else Version(name=f"the environment {base}", python=str(python.absolute()))
 
 
+def require_revision(name: str, revision: str) -> None:
+    """Raise `UsageError` if the revision that the argument `name` gives is empty."""
+    if not revision.strip():
+        raise UsageError(f"{name} is empty and names no revision; give a commit, a tag or a branch")
+
+
 def revisions_between(
     good: str, bad: str, home: Path = HOME, *, paths: Sequence[str] = PACKAGES
 ) -> list[tuple[str, str]]:
@@ -140,8 +146,7 @@ def revisions_between(
     Raises `UsageError` if one of the two is no revision, or if `good` is no ancestor of `bad`.
     """
     for name, revision in (("GOOD", good), ("BAD", bad)):
-        if not revision.strip():
-            raise UsageError(f"{name} is empty and names no revision; give a commit, a tag or a branch")
+        require_revision(name, revision)
         if revision.endswith(DIRTY) or git(home, *VERIFY, f"{revision}^{{commit}}").returncode:
             raise UsageError(f"{name} {revision} is no git revision of {home}; give a commit, a tag or a branch")
     if git(home, "merge-base", "--is-ancestor", good, bad).returncode:

@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.against.environment import PINNING
 from bench.against.measure import measure_in_turns
 from bench.against.planned import Settings, selected_cases
-from bench.against.version import PACKAGES, Version, found_version, revisions_between
+from bench.against.version import PACKAGES, Version, found_version, require_revision, revisions_between
 from bench.against.version_plugins import in_checkout, shared_although_tracked
 from bench.commands.compare import compare_stored
 from bench.commands.comparison_options import FailureCriterion, parse_fail_on
@@ -89,6 +89,8 @@ def bisect(good: str, bad: str, options: RunOptions, *, case: str | None, argume
     measured.
     """
     console = new_console(stderr=options.as_json)
+    require_revision("GOOD", good)
+    require_revision("BAD", bad)
     against = replace(options.against, base=good)
     settings = against.settings(repeat=options.repeat, scheduler=options.scheduler, plugin_files=options.plugin_files)
     assert settings is not None

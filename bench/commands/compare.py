@@ -179,9 +179,15 @@ def print_check(
 
 
 def has_same_code(comparison: Comparison) -> bool | None:
-    """Return whether both runs have the same code of Carousel; None if files of a benchmark program are compared."""
+    """Return whether both runs have the same code: of Carousel, and of the plugins that both used.
+
+    The result is None if files of a benchmark program are compared.
+    """
     base, new = comparison.base, comparison.new
-    return base.code == new.code if isinstance(base, RunFile) and isinstance(new, RunFile) else None
+    if not (isinstance(base, RunFile) and isinstance(new, RunFile)):
+        return None
+    shared = base.plugins.keys() & new.plugins.keys()
+    return base.code == new.code and all(base.plugins[name] == new.plugins[name] for name in shared)
 
 
 def _remarks(comparison: Comparison, criterion: FailureCriterion) -> list[str]:
