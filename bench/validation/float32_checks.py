@@ -79,12 +79,32 @@ def long_sequences(example: ArchExample) -> None:
 
 
 def compiled_cell(example: ArchExample) -> None:
-    """Check that streams run the compiled cell that a layer brings. A layer without a cell passes."""
+    """Check that streams run the compiled cell that a layer brings, and that it gives the outputs of the equations.
+
+    A layer without a cell passes.
+    """
     tested = example.build("float32")
-    for layer in [tested.module] if example.level == "layer" else tested.module.layers:
-        inner = getattr(layer, "layer", layer)  # a block contains the layer
-        if (obstacle := arch.cell_obstacle(inner)) is not None:
+    layers = [tested.module] if example.level == "layer" else tested.module.layers
+    inner = [getattr(layer, "layer", layer) for layer in layers]  # a block contains the layer
+    for layer in inner:
+        if (obstacle := arch.cell_obstacle(layer)) is not None:
             raise CheckFailed(f"the compiled cell is not used, so steps are interpreted: {obstacle}")
+    if example.level == "layer" or not any(map(_brings_cell, inner)):
+        return  # only models compile their steps
+    exact = example.build("float32 weights in float64")
+    x = exact.draw(example.batch, example.steps)
+    with torch.no_grad():
+        expected, _ = repeat_step(exact.module, x)
+        actual, _ = tested.module.stream(_rounded(x), tested.module.init_state(len(x)))
+        _compare(example, exact, x, actual, expected, "between the compiled cell and `step` of the layer in float64")
+
+
+def _brings_cell(layer: Any) -> bool:
+    """Return whether the class of a layer brings a compiled cell of its own."""
+    if "streaming_spec" not in vars(type(layer)):
+        return False
+    spec = layer.streaming_spec()
+    return spec is not None and spec.cell is not None
 
 
 class _Work(TorchDispatchMode):
