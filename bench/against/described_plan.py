@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.against.version_process import Description, VersionProcess
 from bench.errors import NothingSelected, UsageError
-from bench.plans.choice import choose
+from bench.plans.choice import choose, specs_of
 from bench.plans.plan import Plan
 from bench.runner.request import Request
 from reports.format import listed
@@ -94,18 +94,9 @@ def _distinct(plans: Sequence[Plan]) -> list[Plan]:
     return [plan for index, plan in enumerate(plans) if plan not in plans[:index]]
 
 
-def _specs(plan: Plan) -> tuple[list[str], list[str]]:
-    """Return the architectures and the tasks of all grids of a plan."""
-    grids = plan.grids()
-    archs, tasks = (
-        dict.fromkeys(spec for grid in grids for spec in getattr(grid, kind)) for kind in ("archs", "tasks")
-    )
-    return list(archs), list(tasks)
-
-
 def _lacking(executor: VersionProcess, request: Request, plans: Sequence[Plan]) -> list[list[str]]:
     """Return the architectures and tasks of each plan that the version does not know."""
-    of_plans = [_specs(plan) for plan in plans]
+    of_plans = [specs_of(plan) for plan in plans]
     archs, tasks = (list(dict.fromkeys(spec for specs in of_plans for spec in specs[kind])) for kind in (0, 1))
     unknown = executor.lacking(archs, tasks, plugins=request.plugins)
     return [
@@ -116,7 +107,7 @@ def _lacking(executor: VersionProcess, request: Request, plans: Sequence[Plan]) 
 
 def _without(plan: Plan, specs: Sequence[str]) -> Plan:
     """Return the cases of a plan without some architectures and tasks. Raises `NothingSelected` if none remain."""
-    archs, tasks = _specs(plan)
+    archs, tasks = specs_of(plan)
     return choose(
         plan,
         archs=[f"!{spec}" for spec in archs if spec in specs],

@@ -34,7 +34,7 @@ from bench.commands.stored_run import StoredRun
 from bench.errors import FAILED, INTERRUPTED, OK, UsageError
 from bench.machine.environment import default_workers
 from bench.machine.streams import only_documents_on_standard_output
-from bench.plans.choice import choose
+from bench.plans.choice import choose, specs_of
 from bench.plans.invalid_field import first_error
 from bench.plans.plan import Plan, load
 from bench.plans.protocol_settings import parse_settings
@@ -176,9 +176,8 @@ def new_request(options: RunOptions, arguments: Sequence[str], console: Console)
     plan = choose_plan(options)
     print_lines(plugin_warnings(loaded, plan), console, style="yellow")
     as_shipped = load(options.plan)
-    for kind, patterns in (("archs", options.archs), ("tasks", options.tasks)):
-        planned = dict.fromkeys(spec for grid in as_shipped.grids() for spec in getattr(grid, kind))
-        print_lines(option_warnings(list(planned), patterns), console, style="yellow")
+    for planned, patterns in zip(specs_of(as_shipped), (options.archs, options.tasks), strict=True):
+        print_lines(option_warnings(planned, patterns), console, style="yellow")
     if options.learning_rates is not None and as_shipped.fixes_rates:
         print_lines(["--learning-rates replaces the learning rates that the plan fixes"], console)
     if plan.timing.deadline_seconds is not None and "streaming" in plan.measure:

@@ -28,12 +28,11 @@ class _Choice:
     """The patterns without their prefix. Those of whole specs name them in full."""
 
     @classmethod
-    def by(cls, kind: str, known: Iterable[str], patterns: Sequence[str], names: Names) -> _Choice:
+    def by(cls, kind: str, known: Sequence[str], patterns: Sequence[str], names: Names) -> _Choice:
         """Return the choice by some patterns, or everything if there are none. Raises the errors of `select`."""
-        planned = tuple(dict.fromkeys(known))
-        specs = select(kind, planned, patterns, names) if patterns else planned
+        specs = select(kind, known, patterns, names) if patterns else tuple(known)
         spelled = frozenset(pattern.removeprefix("+") for pattern in patterns)
-        return cls(known=frozenset(planned), specs=specs, spelled=spelled)
+        return cls(known=frozenset(known), specs=specs, spelled=spelled)
 
     def among(self, specs: Iterable[str]) -> tuple[str, ...]:
         """Return those of some specs that were chosen."""
@@ -70,6 +69,13 @@ class _Grid:
         return (self.extra or Extra()).model_copy(update=own)
 
 
+def specs_of(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the architectures and the tasks of all grids of a plan, each once."""
+    grids = _grids(plan)
+    archs = dict.fromkeys(spec for grid in grids for spec in grid.archs)
+    return tuple(archs), tuple(dict.fromkeys(spec for grid in grids for spec in grid.tasks))
+
+
 def choose(
     plan: Plan,
     *,
@@ -96,9 +102,9 @@ def choose(
     """
     if not archs and not tasks and lengths is None:
         return plan
-    grids = _grids(plan)
-    of_archs = _Choice.by("architecture", (spec for grid in grids for spec in grid.archs), archs, arch_names)
-    of_tasks = _Choice.by("task", (spec for grid in grids for spec in grid.tasks), tasks, task_names)
+    grids, (known_archs, known_tasks) = _grids(plan), specs_of(plan)
+    of_archs = _Choice.by("architecture", known_archs, archs, arch_names)
+    of_tasks = _Choice.by("task", known_tasks, tasks, task_names)
     kept = [
         replace(
             grid,
