@@ -35,6 +35,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.matmul import ROWS, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, fma, load, load_first, positive, splat, store, store_first
 
 PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU, LRU = range(8)
@@ -217,6 +218,14 @@ def _next_complex(weights, before, at, b, to, unit, H):  # type: ignore[no-untyp
     return next_re, fma(a_im, re, fma(a_re, im, load_first(b, to + H, count)))
 
 
+@njit(forceinline=True)
+def _sums_of(cell):  # type: ignore[no-untyped-def]
+    """Return the number of sums of a cell per unit."""
+    if cell in (MIN_GRU_SIGNED, MIN_LSTM):
+        return 3
+    return 2 if cell in (MIN_GRU, RG_LRU, LRU) else 1
+
+
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write the states of rows `first` to `last` of the batch."""
@@ -256,8 +265,17 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     h_0, outputs, d_outputs, d_h = floats(args.h_0), floats(args.outputs), floats(args.d_outputs), floats(args.d_h)
     d_projected, d_values, totals = floats(args.d_projected), floats(args.d_values), floats(args.sums)
     S, padded = 2 * H if cell == LRU else H, panels_of(H) * LANES
+    G = H * _sums_of(cell)
     for t in range(T - 1, -1, -1):
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * S)
+        before_row, rows = (t - 1) * B + first, last - first
+        prefetch_all(projected, before_row * G, rows * G)
+        prefetch_all(d_projected, before_row * G, rows * G)
+        prefetch_all(d_outputs, before_row * S, rows * S)
+        prefetch_all(outputs, (before_row - B) * S, rows * S)
+        if cell in (RG_LRU, PLAIN):
+            prefetch_all(values, before_row * H, rows * H)
+            prefetch_all(d_values, before_row * H, rows * H)
         for unit in range(0, H, LANES):
             count, total, total_im = H - unit, splat(0.0), splat(0.0)
             for row in range(first, last):

@@ -36,6 +36,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.activation import sigmoid, silu
 from arch.kernels.simd.matvec import floats, keep, load_if, memory_of
+from arch.kernels.simd.prefetch import AHEAD, prefetch_all
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import EPSILON, add_first
@@ -134,6 +135,10 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     held = (np.empty(padded, np.float32), np.empty(padded, np.float32))
     numbers, shares = memory_of(held[0]), memory_of(held[1])
     for row in range(first, last):
+        prefetch_all(y, row * C + AHEAD, C)
+        prefetch_all(result, row * C + AHEAD, C)
+        if args.g != 0:
+            prefetch_all(g, row * C + AHEAD, C)
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
             if gates_first:
@@ -170,6 +175,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     totals = memory_of(held[0])  # `sums` in whole vectors, which can be read as soon as written
     numbers, shares, z_here, dz_here = memory_of(held[1]), memory_of(held[2]), memory_of(held[3]), memory_of(held[4])
     for row in range(first, last):
+        prefetch_all(y, row * C + AHEAD, C)
+        prefetch_all(d_result, row * C + AHEAD, C)
+        prefetch_all(d_y, row * C + AHEAD, C)
+        if args.g != 0:
+            prefetch_all(g, row * C + AHEAD, C)
+            prefetch_all(d_g, row * C + AHEAD, C)
         for head in range(0, C, V):
             at, own = row * C + head, head if args.G == C else 0
             if gates_first:

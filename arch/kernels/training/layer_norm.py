@@ -23,6 +23,7 @@ from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import run_rows
 from arch.kernels.runtime.tensors import NORM_EPSILON
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.prefetch import AHEAD, prefetch_all
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, first_or, fma, load_first, splat, store_first
 
@@ -162,6 +163,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     for row in range(first, last):
         mean, scale = moments(numbers, row * D, D)
         saved[2 * row], saved[2 * row + 1] = mean, scale
+        prefetch_all(numbers, row * D + AHEAD, D)
+        prefetch_all(normals, row * D + AHEAD, D)
         normalise_row(numbers, row * D, D, mean, scale, gains, offsets, normals, row * D)
 
 
@@ -179,6 +182,9 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         if row % ROWS_PER_SUM == 0:
             for place in range(block, block + 2 * D):
                 sums[place] = 0
+        prefetch_all(d_normals, at + AHEAD, D)
+        prefetch_all(numbers, at + AHEAD, D)
+        prefetch_all(d_numbers, at + AHEAD, D)
         denormalise_row(
             d_normals, at, numbers, at, D, mean, scale, gains, False, numbers, 0, d_numbers, at, sums, block, D
         )

@@ -44,6 +44,8 @@ from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, spl
 from arch.kernels.training.heads.memory_step import (
     copy_padded,
     decay_of,
+    prefetch_others,
+    prefetch_step,
     step_back,
     whole_vectors,
     write_step,
@@ -168,6 +170,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     q, w, v, a, r, p = floats(args.q), floats(args.w), floats(args.v), floats(args.a), floats(args.r), floats(args.p)
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
+    corrects, has_p = args.corrects != 0, args.p != 0
     strengths, room = floats(args.s), np.empty(K * LANES, np.float32)
     block = memory_of(room)
     for head in range(first * N, last * N):
@@ -185,13 +188,16 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 until_kept, skipped = until_kept - 1, skipped + 1
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
+                if n == 0 and value == 0:
+                    prefetch_step(q, w, v, y, step + MIN_SEGMENT * N, N, K, V)
+                    prefetch_others(a, r, p, u, step + MIN_SEGMENT * N, decays, corrects, has_p, N, K, V)
                 strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_q = (read_at * N + n) * K
                 seen, result, is_read = splat(0.0), splat(0.0), skipped == reads_every
-                if args.corrects != 0:
+                if corrects:
                     seen = read(block, 0, LANES, LANES, r, keys, K)  # (1)
                     store_first(u, step * V + value, count, seen)
-                if args.p != 0:
+                if has_p:
                     corrected = (p, keys, seen, w, keys, strength * values)
                     if is_read:
                         result = write_corrected_and_read(block, 0, LANES, a, a_at, decays, *corrected, q, of_q, K)
@@ -228,8 +234,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
     replaces, wants_a = corrects and not has_p, args.d_a != 0
     C, padded = (T + segment - 1) // segment, whole_vectors(K)
-    area = V * padded
-    slack = LANES * padded  # `transpose` writes whole blocks
+    area, slack = V * padded, LANES * padded  # `transpose` writes whole blocks
     held = (
         np.empty((segment + 1) * area + slack, np.float32),
         np.empty(area + slack, np.float32),
@@ -243,10 +248,15 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         row, n = head // N, head % N
         transpose(d_S, head * K * V, K, V, dS, 0, padded)
         for begin in range((C - 1) * segment, -1, -segment):
-            end = min(T, begin + segment)
+            end, ahead = min(T, begin + segment), N * (-segment if begin > 0 else T + (C - 1) * segment)
             transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
+                if n == 0:
+                    prefetch_step(q, w, v, d_y, step + ahead, N, K, V)
+                    prefetch_step(d_q, d_w, d_v, d_v, step + ahead, N, K, V)
+                    prefetch_others(a, r, p, u, step + ahead, decays, corrects, has_p, N, K, V)
+                    prefetch_others(d_a, d_r, d_p, u, step + ahead, decays if wants_a else 0, corrects, has_p, N, K, V)
                 strength = splat(strengths[step]) if scales else splat(1.0)
                 written_values(v, u, step * V, V, replaces, strength, written)
                 vectors = (a, step * decays, decays, w, step * K, written, p, step * K, has_p, u, step * V)
@@ -353,12 +363,8 @@ class Scan(torch.autograd.Function):
         kept = (u_BTNV, checkpoints_BNCKV)
         arguments = Backward._make([q_BQNK, w_BTNK, v_BTNV, *optional, *kept, *gradients, *found, *sizes])
         run_rows(backward_rows, arguments, sizes.B, 3 * _work(sizes))
-        return (
-            None,
-            None,
-            None,
-            *(gradient for gradient, tensor in zip(found, given, strict=True) if tensor is not None),
-        )
+        present = [gradient for gradient, tensor in zip(found, given, strict=True) if tensor is not None]
+        return None, None, None, *present
 
 
 def _all(sizes: Sizes, inputs: Any) -> list[Any]:

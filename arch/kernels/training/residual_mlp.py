@@ -29,6 +29,7 @@ from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import gelu_and_slope
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of, tile_rows_more
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, load, load_first, store, store_first
 from arch.kernels.training.chunked import stride_of
 from arch.kernels.training.layer_norm import denormalise_row, moments, normalise_row
@@ -155,7 +156,11 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     n, product = np.empty(ROWS_AT_ONCE * D, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
     hidden, slopes = np.empty(ROWS_AT_ONCE * stride, np.float32), np.empty(ROWS_AT_ONCE * stride, np.float32)
     for begin in range(first, last, ROWS_AT_ONCE):
-        rows = min(ROWS_AT_ONCE, last - begin)
+        rows, following = min(ROWS_AT_ONCE, last - begin), begin + ROWS_AT_ONCE
+        prefetch_all(x, following * D, rows * D)
+        prefetch_all(a, following * D, rows * D)
+        prefetch_all(y, following * D, rows * D)
+        prefetch_all(z, begin * D, rows * D)
         for row in range(rows):
             here = (begin + row) * D
             for d in range(0, D, LANES):
@@ -212,7 +217,10 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_end = floats(args.d_z)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, block = min(ROWS_AT_ONCE, last - begin), begin // ROWS_PER_SUM * (2 * tall + EXTRA_SUMS) * width
-        of_biases = block + 2 * tall * width
+        of_biases, following = block + 2 * tall * width, begin + ROWS_AT_ONCE
+        prefetch_all(y, following * D, rows * D)
+        prefetch_all(d_end, following * D, rows * D)
+        prefetch_all(d_y, begin * D, rows * D)
         for row in range(rows):
             here, to, of_norm = (begin + row) * D, row * tall, of_biases + 5 * width
             if args.final_gain != 0:

@@ -42,6 +42,7 @@ from arch.kernels.runtime.tensors import CONV_STEPS
 from arch.kernels.simd.activation import silu, silu_slope
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, load_if
+from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
@@ -208,6 +209,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 for t in range(begin, end):
                     step = (row * args.row_stride + t * args.step_stride) * C + channel
                     now = load_first(u, step, count)
+                    prefetch(u, step + STEPS_AT_ONCE * args.step_stride * C)
                     c = cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now)  # (1)
                     s = silu(c) if activates else c  # (2)
                     if goes_on:
@@ -232,6 +234,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                             scale = splat(scales[scale_at + head])
                         for channel in range(0, K, LANES):
                             s = load_first(held, place + channel, K - channel)
+                            prefetch(results, to + channel + STEPS_AT_ONCE * args.step_stride * P)
                             store_first(results, to + channel, K - channel, scale * s)  # (3)
                         place, head = place + K, head + 1
 
@@ -247,6 +250,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     width, goes_on = panels_of(C) * LANES, args.P_1 > 0 or heads > 0
     carried = np.empty(3 * width, np.float32)  # dc of the last three steps
     held = np.empty(STEPS_AT_ONCE * width + LANES, np.float32)  # ds
+    ahead = STEPS_AT_ONCE * args.step_stride
     for row in range(first, last):
         carried[:] = 0
         for begin in range(0, T, STEPS_AT_ONCE):
@@ -262,11 +266,13 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         along, scale = zero, splat(1.0)
                         if head < heads:
                             for channel in range(0, K, LANES):
+                                prefetch(results, to + channel + ahead * P)
                                 of_n = load_first(results, to + channel, K - channel)
                                 along = fma(of_n, load_first(gradients, to + channel, K - channel), along)
                             along, scale = splat(lane_sum(along)), splat(scales[scale_at + head])
                         for channel in range(0, K, LANES):
                             ds = load_first(gradients, to + channel, K - channel)
+                            prefetch(gradients, to + channel + ahead * P)
                             ds = ds - load_if(head < heads, results, to + channel, K - channel) * along
                             store(held, place + channel, scale * ds)  # (4); the next head overwrites the zeros
                         place, head = place + K, head + 1
@@ -287,10 +293,13 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     if t < T:
                         step = (row * args.row_stride + t * args.step_stride) * C + channel
                         now = load_first(u, step, count)
+                        prefetch(u, step + ahead * C)
+                        prefetch(d_u, step + ahead * C)
                         if goes_on:
                             dc_3 = load_first(held, (t - begin) * width + channel, count)
                         else:
                             dc_3 = load_first(d_n, step, count)
+                            prefetch(d_n, step + ahead * C)
                         if activates:
                             dc_3 = dc_3 * silu_slope(cell(w_0, w_1, w_2, w_3, bias, oldest, older, latest, now))  # (5)
                         d_w0, d_w1 = fma(oldest, dc_3, d_w0), fma(older, dc_3, d_w1)  # (7)

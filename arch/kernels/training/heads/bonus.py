@@ -28,6 +28,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.prefetch import AHEAD, prefetch_all
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
@@ -88,6 +89,13 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     H, K, n, r, k, v = args.H, args.K, floats(args.n), floats(args.r), floats(args.k), floats(args.v)
     g, rho, o = floats(args.g), floats(args.rho), floats(args.o)
     for row in range(first, last):
+        soon = row * H + AHEAD
+        prefetch_all(n, soon, H)
+        prefetch_all(r, soon, H)
+        prefetch_all(k, soon, H)
+        prefetch_all(v, soon, H)
+        prefetch_all(g, soon, H)
+        prefetch_all(o, soon, H)
         for head in range(0, H, K):
             at, products = row * H + head, splat(0.0)
             for unit in range(0, K, LANES):
@@ -111,6 +119,18 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     padded = panels_of(K) * LANES
     totals = np.zeros(H // K * padded, np.float32)  # the gradient of rho in whole vectors, head after head
     for row in range(first, last):
+        soon = row * H + AHEAD
+        prefetch_all(n, soon, H)
+        prefetch_all(r, soon, H)
+        prefetch_all(k, soon, H)
+        prefetch_all(v, soon, H)
+        prefetch_all(g, soon, H)
+        prefetch_all(d_o, soon, H)
+        prefetch_all(d_n, soon, H)
+        prefetch_all(d_r, soon, H)
+        prefetch_all(d_k, soon, H)
+        prefetch_all(d_v, soon, H)
+        prefetch_all(d_g, soon, H)
         for head in range(0, H, K):
             at, products, of_values = row * H + head, splat(0.0), splat(0.0)
             for unit in range(0, K, LANES):

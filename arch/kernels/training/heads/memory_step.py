@@ -10,6 +10,7 @@ from numba import njit
 from numba.extending import register_jitable
 
 from arch.kernels.simd.matvec import load_if
+from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store
 
 
@@ -17,6 +18,34 @@ from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store
 def whole_vectors(width: int) -> int:
     """Return a number of columns, rounded up to whole vectors."""
     return (width + LANES - 1) // LANES * LANES
+
+
+@njit(forceinline=True)
+def prefetch_step(q, w, v, y, at, N, K, V):  # type: ignore[no-untyped-def]
+    """Prefetch the numbers of a step, N heads from number `at` on: K of `q` and `w` per head, V of `v` and `y`."""
+    prefetch_all(q, at * K, N * K)
+    prefetch_all(w, at * K, N * K)
+    prefetch_all(v, at * V, N * V)
+    prefetch_all(y, at * V, N * V)
+
+
+@njit(forceinline=True)
+def prefetch_others(a, r, p, u, at, decays, corrects, has_p, N, K, V):  # type: ignore[no-untyped-def]
+    """Prefetch the numbers of a step of the arrays that a memory may lack.
+
+    Args:
+        a, r, p, u: Arrays of the decay, of the vectors of the correction, and of what it read.
+        at, N: Number of the first head, and number of heads.
+        decays, corrects, has_p: Length of the decay, and whether there are r and u, and p.
+        K, V: Key width and value width.
+    """
+    if decays > 1:
+        prefetch_all(a, at * K, N * K)
+    if corrects:
+        prefetch_all(r, at * K, N * K)
+        prefetch_all(u, at * V, N * V)
+    if has_p:
+        prefetch_all(p, at * K, N * K)
 
 
 @njit(forceinline=True)

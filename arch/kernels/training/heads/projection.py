@@ -35,12 +35,13 @@ from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, sigmoid
 from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats, integers
+from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, larger, load, load_first, smaller, splat, store, store_first
 from arch.kernels.training.chunked import stride_of
 from arch.kernels.training.qkv import rotated
 from arch.kernels.training.residual_mlp import add_product, whole_tiles
 
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 32
 """Number of rows that pass through the equations together."""
 SIGMOID, FEATURE = 1, 2
 CODES = {"none": 0, "sigmoid": SIGMOID, "feature": FEATURE}
@@ -121,6 +122,12 @@ def _chosen(part, first, second, third, fourth, fifth):  # type: ignore[no-untyp
 
 
 @njit(forceinline=True)
+def _row_of(form, part):  # type: ignore[no-untyped-def]
+    """Return the number of results of a part in one row."""
+    return form[FIELDS * part] * (form[FIELDS * part + 1] + form[FIELDS * part + 2])
+
+
+@njit(forceinline=True)
 def _activated(code, p):  # type: ignore[no-untyped-def]
     """Return r of equation (2) for a vector p."""
     if code == SIGMOID:
@@ -148,6 +155,10 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     p = np.empty(ROWS_AT_ONCE * stride, np.float32)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
+        for part in range(parts):
+            r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
+            whole = _row_of(form, part)
+            prefetch_all(r, begin * whole, rows * whole)
         multiply(p, 0, stride, x, begin * D, D, packed_W, D, rows, panels)  # (1)
         for part in range(parts):
             r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
@@ -182,6 +193,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     dp = np.zeros(ROWS_AT_ONCE * stride, np.float32)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
+        last_row = begin + rows
         for part in range(parts):
             r = floats(_chosen(part, args.r_0, args.r_1, args.r_2, args.r_3, args.r_4))
             d_r = floats(_chosen(part, args.d_0, args.d_1, args.d_2, args.d_3, args.d_4))
@@ -200,6 +212,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                             value = value * _slope(code, load_first(r, at + unit, count))  # (3)
                         store_first(dp, to + unit, count, value)
             column += blocks * numbers
+        for part in range(parts):
+            d_r = floats(_chosen(part, args.d_0, args.d_1, args.d_2, args.d_3, args.d_4))
+            whole = _row_of(form, part)
+            prefetch_all(d_r, last_row * whole, rows * whole)
+        prefetch_all(x, last_row * D, rows * D)
+        prefetch_all(d_x, begin * D, rows * D)
         for unit in range(0, width, LANES):
             total = load(sums, tall * width + unit)
             for row in range(rows):
