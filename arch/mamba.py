@@ -142,7 +142,7 @@ class Mamba(ScanLayer):
         weights = (self.W_p_RE, self.b_p_E, -self.A_log_NE.exp())  # (4)
         selected = (r_BTR, c_BTE, z_BTE, *weights, BC_BTM, self.D_E, state.h_BNE)
         if backend == "fused":
-            from arch.kernels.training import selective_scan
+            from arch.kernels.training.state_space import selective_scan
 
             y_BTE, h_BNE = selective_scan.scan(partial(recurrence, self.negative), self.negative, *selected)
         else:

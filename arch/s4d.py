@@ -99,7 +99,7 @@ class S4D(ScanLayer):
         require_steps(x_BTH)
         weights = (self.step_log_H, self.A_log_NH, self.A_imag_NH, self.C_PNH)
         if self.backend_for(x_BTH, state) == "fused":
-            from arch.kernels.training.structured import discretisation, structured_scan
+            from arch.kernels.training.state_space import discretisation, structured_scan
 
             discrete = discretisation.discretise(discretise, *weights)
             mixed_BTH, *after = structured_scan.scan(recurrence, x_BTH, *discrete, self.D_H, *state)

@@ -1,7 +1,7 @@
 """Scans of state-space models and their gradients, step by step.
 
-Equation numbers refer to the modules of the same name in `arch/kernels/training` and its folder `structured`. `sums`
-are added to, as there.
+Equation numbers refer to the modules of the same name in `arch/kernels/training/state_space`. `sums` are added to, as
+there.
 """
 
 # Shape suffixes: B rows of the batch, T time, K taps, E or H channels, N states, P real and imaginary part
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from arch.kernels.simd.vector import LANES
+
 if TYPE_CHECKING:
-    from arch.kernels.training import selective_scan
-    from arch.kernels.training.structured import discretisation, structured_scan
+    from arch.kernels.training.state_space import discretisation, selective_scan, structured_scan
 
 
 def selective_forward(args: selective_scan.Forward, first: int, last: int, steps: int) -> None:
@@ -29,8 +30,8 @@ def selective_forward(args: selective_scan.Forward, first: int, last: int, steps
         h_BNE = a_BNE * h_BNE + (step_BE * c_BE).unsqueeze(1) * B_BN1  # (2)
         s_BE = (C_BN1 * h_BNE).sum(1) + args.D * c_BE  # (3)
         args.y[rows, t] = s_BE * functional.silu(args.z[rows, t])  # (4)
-        if args.saves and (t + 1) % steps == 0 and t + 1 < args.T:
-            args.stored[rows, t // steps] = h_BNE
+        if args.stored is not None and (t + 1) % steps == 0 and t + 1 < args.T:
+            args.stored[rows, t // steps] = _panels(h_BNE, *args.stored.shape[2:4])
     args.h[rows] = h_BNE
 
 
@@ -79,8 +80,13 @@ def structured_forward(args: structured_scan.Forward, first: int, last: int, ste
         h_BNH = a_NH * h_BNH + args.x[rows, t].unsqueeze(1)  # (1)
         s_BH = (torch.complex(*args.C) * h_BNH).sum(1).real + args.D * args.x[rows, t]  # (2)
         args.y[rows, t] = functional.gelu(s_BH)
-        if args.saves and (t + 1) % steps == 0 and t + 1 < args.T:
-            args.stored[rows, t // steps] = torch.stack([h_BNH.real, h_BNH.imag], 1)
+        if args.s is not None:
+            args.s[rows, t] = s_BH
+        if args.stored is not None and (t + 1) % steps == 0 and t + 1 < args.T:
+            x_B1H, h_BNPH = args.x[rows, t].unsqueeze(1), torch.stack([h_BNH.real, h_BNH.imag], 2)
+            of_x_B1PH = torch.stack([x_B1H, torch.zeros_like(x_B1H)], 2)  # a missing state, whose a is 0
+            panels, padded = args.stored.shape[2:4]
+            args.stored[rows, t // steps] = _panels(torch.cat([h_BNPH, of_x_B1PH], 1)[:, :padded], panels, padded)
     args.real[rows], args.imag[rows] = h_BNH.real, h_BNH.imag
 
 
@@ -141,6 +147,14 @@ def _discrete(args: Any, own: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _both(x_NH: Tensor) -> Tensor:
     """Return real and imaginary part (2, N, H)."""
     return torch.stack([x_NH.real, x_NH.imag])
+
+
+def _panels(states: Tensor, panels: int, padded: int) -> Tensor:
+    """Return states (B, N, …, H) as vectors of channels, (B, panels, padded, …, LANES), with zeros for missing ones."""
+    split = functional.pad(states, (0, panels * LANES - states.shape[-1])).unflatten(-1, (panels, LANES))
+    ordered = split.movedim(-2, 1)
+    missing = ordered.new_zeros(*ordered.shape[:2], padded - ordered.shape[2], *ordered.shape[3:])
+    return torch.cat([ordered, missing], 2)
 
 
 def _decay(exponent: Tensor, negative: bool) -> Tensor:

@@ -57,6 +57,7 @@ class Fault:
 
 
 BLOCK = ("training.residual_mlp", "training.mlp")
+SELECTIVE, DUAL = ("training.state_space.selective_scan",), ("training.heads.dual_scan",)
 FAULTS = [
     Fault("training.rnn", "dh * (splat(1.0) - h * h)", "dh * (splat(1.0) - h)", "rnn"),
     Fault("training.rnn", "sums, D * padded, h_0, outputs, H", "sums, D * padded, h_0, h_0, H", "rnn"),
@@ -89,11 +90,31 @@ FAULTS = [
     Fault(
         "training.residual_mlp", "scale, gain, True, d_z", "scale, gain, False, d_z", "transformer", ("training.mlp",)
     ),
-    Fault("training.selective_scan", "fma(-least, dh, before)", "dh", "mamba"),
-    Fault("training.selective_scan", "fma(-least, dh, before)", "before", "mamba:states=17,negative=True"),
+    Fault("training.state_space.selective_parts", "fma(-least, dh, earlier)", "dh", "mamba", SELECTIVE),
+    Fault(
+        "training.state_space.selective_parts",
+        "fma(-least, dh, earlier)",
+        "earlier",
+        "mamba:states=17,negative=True",
+        SELECTIVE,
+    ),
+    Fault(
+        "training.state_space.selective_parts",
+        "h[1] * splat(maps[at + 1])",
+        "h[1] * splat(maps[at])",
+        "mamba",
+        SELECTIVE,
+    ),
+    Fault("training.state_space.selective_scan", "chunks + chunk - 1) * panels", "chunks + chunk) * panels", "mamba"),
     Fault("training.short_convolution", "fma(w_3, dc_0, w_2 * dc_1)", "fma(w_3, dc_1, w_2 * dc_1)", "mamba"),
-    Fault("training.structured.structured_scan", "fma(a_n, dh_i, -a_i * dh)", "fma(a_n, dh_i, a_i * dh)", "s4d"),
-    Fault("training.structured.discretisation", "step * dv - db_A * back", "step * dv", "s4d"),
+    Fault(
+        "training.state_space.structured_parts",
+        "fma(a[0], dh_i, -a[1] * dh)",
+        "fma(a[0], dh_i, a[1] * dh)",
+        "s4d",
+        ("training.state_space.structured_scan",),
+    ),
+    Fault("training.state_space.discretisation", "step * dv - db_A * back", "step * dv", "s4d"),
     Fault(
         "training.heads.stabilised_gates",
         "through_f + (dm - of_input), through_i",
@@ -113,8 +134,8 @@ FAULTS = [
         ("training.heads.token_mix",),
     ),
     Fault("training.heads.bonus", "weight * of_k", "weight * of_r", "rwkv7"),
-    Fault("training.heads.dual_scan", "a * dS_k)  # (8)", "dS_k)  # (8)", "mamba2"),
-    Fault("training.heads.dual_parts", "fma(a_2, h, x_2", "fma(a_2, h, x_1", "mamba2", ("training.heads.dual_scan",)),
+    Fault("training.heads.dual_parts", "a * dS_3), dx", "dS_3), dx", "mamba2", DUAL),
+    Fault("training.heads.dual_parts", "fma(a_2, h, x_2", "fma(a_2, h, x_1", "mamba2", DUAL),
     Fault("training.matrix_memory", "strength * of_value)  # (5)", "of_value)  # (5)", "matrix memory"),
     Fault("training.matrix_memory", "d_s[step] = lane_sum(of_strength)", "d_s[step] = 0", "matrix memory"),
 ]

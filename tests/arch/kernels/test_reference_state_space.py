@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from arch.kernels.reference import state_space as plain
-from arch.kernels.training import selective_scan
-from arch.kernels.training.selective_scan import CHUNK
-from arch.kernels.training.structured import discretisation, structured_scan
+from arch.kernels.simd.matmul import panels_of
+from arch.kernels.simd.vector import LANES
+from arch.kernels.training.state_space import discretisation, selective_scan, structured_scan
+from arch.kernels.training.state_space.selective_parts import AT_ONCE
+from arch.kernels.training.state_space.selective_scan import CHUNK
+from arch.kernels.training.state_space.states import rounded
 from tests.arch.kernels.test_reference import agree, random, selected
 
 
@@ -29,6 +32,7 @@ SHAPES = [
     Shape(5, 4, 18, 3, 1, 3),
     Shape(CHUNK, 2, 16, 16, 0, 2),
     Shape(2 * CHUNK + 3, 5, 33, 18, 2, 5),
+    Shape(2 * structured_scan.CHUNK + 1, 2, 17, 7, 0, 2),
 ]
 
 
@@ -41,7 +45,8 @@ def test_selective_scan(shape: Shape, negative: bool) -> None:
     values |= {"A": -draw(N, E).exp(), "BC": draw(B, T, 2 * N), "d_BC": draw(B, T, 2 * N), "D": draw(E)}
     R = max(1, E // 2)
     values |= {"low": draw(B, T, R), "d_low": draw(B, T, R), "W": draw(R, E) / R**0.5, "bias": draw(E), "R": R}
-    values |= {"stored": draw(B, chunks, N, E), "sums": draw(N + R + 2, E), "saves": True, "T": T, "E": E, "N": N}
+    stored = draw(B, chunks, panels_of(E), rounded(N, AT_ONCE), LANES)
+    values |= {"stored": stored, "sums": draw(N + R + 2, E), "T": T, "E": E, "N": N}
     values["negative"] = negative
     forward = selected(selective_scan.Forward, values)
     written = "h y stored" if chunks else "h y"
@@ -56,17 +61,19 @@ def test_selective_scan(shape: Shape, negative: bool) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_structured_scan(shape: Shape) -> None:
     T, B, H, N, *share = shape
-    draw, chunks = random(3), (T - 1) // CHUNK
-    values: dict[str, Any] = {name: draw(B, T, H) for name in ("x", "y", "d_y", "d_x")}
+    draw, steps = random(3), structured_scan.CHUNK
+    chunks = (T - 1) // steps
+    values: dict[str, Any] = {name: draw(B, T, H) for name in ("x", "y", "s", "d_y", "d_x")}
     values |= {name: draw(B, N, H) for name in ("real", "imag", "d_real", "d_imag")}
     values |= {"a": 0.7 * draw(2, N, H).tanh(), "C": draw(2, N, H), "D": draw(H)}
-    values |= {"stored": draw(B, chunks, 2, N, H), "sums": draw(4 * N + 1, H), "saves": True, "T": T, "H": H, "N": N}
+    stored = draw(B, chunks, panels_of(H), rounded(N, 2), 2, LANES)
+    values |= {"stored": stored, "sums": draw(4 * N + 1, H), "T": T, "H": H, "N": N}
     forward = selected(structured_scan.Forward, values)
-    written = "real imag y stored" if chunks else "real imag y"
-    agree(structured_scan.forward_rows, plain.structured_forward, forward, (share[0], share[1]), written, CHUNK)
+    written = "real imag y s stored" if chunks else "real imag y s"
+    agree(structured_scan.forward_rows, plain.structured_forward, forward, (share[0], share[1]), written, steps)
     begin = forward._replace(real=values["real"].clone(), imag=values["imag"].clone())
-    plain.structured_forward(begin, 0, B, CHUNK)  # writes the stored states that belong to the initial state
-    backward = selected(structured_scan.Backward, values | {"stored": begin.stored})
+    plain.structured_forward(begin, 0, B, steps)  # writes s and the stored states that belong to the initial state
+    backward = selected(structured_scan.Backward, values | {"stored": begin.stored, "s": begin.s})
     written = "d_real d_imag d_x sums"
     agree(structured_scan.backward_rows, plain.structured_backward, backward, (share[0], share[1]), written)
 

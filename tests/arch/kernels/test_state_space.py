@@ -13,7 +13,7 @@ from torch import Tensor
 
 import arch
 from arch.kernels.runtime import threads as _threads
-from arch.kernels.training.selective_scan import CHUNK
+from arch.kernels.training.state_space.structured_scan import CHUNK
 from tests.arch.kernels.test_stream import compiled_stream
 from tests.arch.kernels.test_streaming import CHANGES, assert_close, by_equations, compiled, inputs, model_of
 

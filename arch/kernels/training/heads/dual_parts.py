@@ -10,7 +10,7 @@ from numba import njit
 
 from arch.kernels.cells.state_space import MAX_EXPONENT
 from arch.kernels.simd.activation import exp, softplus
-from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.matvec import floats, load_if
 from arch.kernels.simd.vector import LANES, fma, larger, load, load_first, smaller, splat, store, store_first
 
 
@@ -119,3 +119,74 @@ def advance_four(S, at, width, K, a, x, c, of_B, of_C, channels):  # type: ignor
         y_3 = fma(h, splat(c[C + 3 * channels]), y_3)
         store(S, at + k * width, h)
     return y_0, y_1, y_2, y_3
+
+
+@njit(forceinline=True)
+def load_rows(memory, at, width):  # type: ignore[no-untyped-def]
+    """Return LANES channels of four rows of a memory, the first of them at the offset `at`."""
+    return load(memory, at), load(memory, at + width), load(memory, at + 2 * width), load(memory, at + 3 * width)
+
+
+@njit(forceinline=True)
+def store_rows(memory, at, width, rows):  # type: ignore[no-untyped-def]
+    """Store what `load_rows` returns."""
+    store(memory, at, rows[0])
+    store(memory, at + width, rows[1])
+    store(memory, at + 2 * width, rows[2])
+    store(memory, at + 3 * width, rows[3])
+
+
+@njit(forceinline=True)
+def load_rows_below(memory, at, k, K, width):  # type: ignore[no-untyped-def]
+    """Return LANES channels of rows k to k + 3 of a memory, at the offset `at`, with zeros for rows from K on."""
+    here = at + k * width
+    return (
+        load(memory, here),
+        load_if(k + 1 < K, memory, here + width, LANES),
+        load_if(k + 2 < K, memory, here + 2 * width, LANES),
+        load_if(k + 3 < K, memory, here + 3 * width, LANES),
+    )
+
+
+@njit(forceinline=True)
+def advance_rows(a, x, rows, maps, at):  # type: ignore[no-untyped-def]
+    """Return LANES channels of four rows of the memory after a step by (2).
+
+    Args:
+        a, x: Vectors of a and x of these channels.
+        rows: The four rows before the step.
+        maps, at: Array of B, and the offset of the first row's number.
+    """
+    return (
+        fma(a, rows[0], x * splat(maps[at])),
+        fma(a, rows[1], x * splat(maps[at + 1])),
+        fma(a, rows[2], x * splat(maps[at + 2])),
+        fma(a, rows[3], x * splat(maps[at + 3])),
+    )
+
+
+@njit(forceinline=True)
+def _row_back(n, dy, x, after, later, maps, at, padded, d_B, d_C, to):  # type: ignore[no-untyped-def]
+    """Add dB and dC of row number `n` of four, and return its dS by (4). The other arguments are those of `go_back`."""
+    dS, place = fma(splat(maps[at + padded + n]), dy, later[n]), to + n * LANES  # (4)
+    store(d_C, place, fma(after[n], dy, load(d_C, place)))
+    store(d_B, place, fma(dS, x, load(d_B, place)))  # (5)
+    return dS
+
+
+@njit(forceinline=True)
+def go_back(dy, a, x, before, after, later, maps, at, padded, d_B, d_C, to):  # type: ignore[no-untyped-def]
+    """Return dS of four rows before a step by (8), and their shares of dx and da by (5), for LANES channels.
+
+    Args:
+        dy, a, x: Vectors of dy, a and x of these channels.
+        before, after, later: The four rows of S before and after the step, and of dS from later steps.
+        maps, at, padded: Array of B and C, offset of B of the first row, and distance to C.
+        d_B, d_C, to: Arrays of dB and dC (vectors of LANES channels), added to, and the offset of the first row.
+    """
+    given = (dy, x, after, later, maps, at, padded, d_B, d_C, to)
+    dS_0, dS_1, dS_2, dS_3 = _row_back(0, *given), _row_back(1, *given), _row_back(2, *given), _row_back(3, *given)
+    dx = fma(dS_1, splat(maps[at + 1]), dS_0 * splat(maps[at]))  # (5)
+    dx = fma(dS_3, splat(maps[at + 3]), fma(dS_2, splat(maps[at + 2]), dx))
+    da = fma(dS_3, before[3], fma(dS_2, before[2], fma(dS_1, before[1], dS_0 * before[0])))
+    return (a * dS_0, a * dS_1, a * dS_2, a * dS_3), dx, da  # (8)

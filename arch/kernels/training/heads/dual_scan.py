@@ -44,19 +44,26 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.activation import sigmoid
 from arch.kernels.simd.matvec import floats, keep, memory_of, row_sums
+from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.reduction import lane_sum
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.dual_parts import (
     advance,
     advance_four,
+    advance_rows,
     copy_back,
     copy_memory,
+    go_back,
+    load_rows,
+    load_rows_below,
     rate_of,
     spread_heads,
+    store_rows,
     write_gates,
 )
 from arch.kernels.training.heads.memory_step import whole_vectors
 from arch.kernels.training.layer_norm import add_first
+from arch.kernels.training.state_space.states import clear, copy_maps, load_four, rounded, store_four
 
 MIN_SEGMENT = 16
 """Minimum number of steps from one checkpoint to the next."""
@@ -183,6 +190,14 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     x = (load(written, now), load(written, one), load(written, two), load(written, three))
                     reads = advance_four(S, e, width, K, a, x, c, at + E, at + E + K, channels)  # (2)
                     to = (row * T + begin + step) * E + e
+                    prefetch(c, at + segment * channels + e)
+                    prefetch(c, at + (segment + 1) * channels + e)
+                    prefetch(c, at + (segment + 2) * channels + e)
+                    prefetch(c, at + (segment + 3) * channels + e)
+                    prefetch(y, to + segment * E)
+                    prefetch(y, to + (segment + 1) * E)
+                    prefetch(y, to + (segment + 2) * E)
+                    prefetch(y, to + (segment + 3) * E)
                     _store_result(y, to, c, at + e, count, skip, reads[0])
                     _store_result(y, to + E, c, at + channels + e, count, skip, reads[1])
                     _store_result(y, to + 2 * E, c, at + 2 * channels + e, count, skip, reads[2])
@@ -206,67 +221,82 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_S, d_c, d_d, sums = floats(args.d_S), floats(args.d_c), floats(args.d_d), floats(args.sums)
     rates, biases = floats(args.rate), floats(args.bias)
     E, width, of_heads, saved = N * V, whole_vectors(N * V), whole_vectors(N), (T + segment - 1) // segment
-    channels, area = E + 2 * K, K * width
+    channels, area, padded = E + 2 * K, K * width, rounded(K, 4)
     held = (
-        np.zeros((segment + 1) * area, np.float32),
-        np.zeros(area, np.float32),
+        np.empty((segment + 1) * 4 * LANES, np.float32),
+        np.zeros(padded * width, np.float32),
         np.zeros(2 * segment * of_heads, np.float32),
         np.zeros(segment * width + LANES, np.float32),
         np.zeros(segment * width + LANES, np.float32),
         np.zeros(segment * width + LANES, np.float32),
         np.zeros(width + LANES, np.float32),
-        np.zeros(K * LANES, np.float32),
-        np.zeros(K * LANES, np.float32),
+        np.empty(segment * padded * LANES, np.float32),
+        np.empty(segment * padded * LANES, np.float32),
         np.zeros(segment * width, np.float32),
         np.zeros(segment * width, np.float32),
         np.zeros(2 * segment * of_heads, np.float32),
         np.zeros(width, np.float32),
         np.ones(LANES, np.float32),
+        np.zeros(2 * segment * padded, np.float32),
+        np.empty(segment * LANES, np.float32),
     )
-    S, dS, gates = memory_of(held[0]), memory_of(held[1]), memory_of(held[2])  # S: before and after each step
+    S, dS, gates = memory_of(held[0]), memory_of(held[1]), memory_of(held[2])  # S: four rows before and after each step
     decays, strengths, written = memory_of(held[3]), memory_of(held[4]), memory_of(held[5])
     skips, d_B, d_C = memory_of(held[6]), memory_of(held[7]), memory_of(held[8])
     by_step, by_decay, by_head = memory_of(held[9]), memory_of(held[10]), memory_of(held[11])
-    d_skip, ones = memory_of(held[12]), memory_of(held[13])
+    d_skip, ones, maps, gradients = memory_of(held[12]), memory_of(held[13]), memory_of(held[14]), memory_of(held[15])
     spread_heads(floats(args.skip), N, V, skips)
     for row in range(first, last):
         copy_memory(d_S, row * N * K * V, N, K, V, width, dS)
         for begin in range((saved - 1) * segment, -1, -segment):
             steps = min(segment, T - begin)
+            ahead = -segment if begin > 0 else T + (saved - 1) * segment
             write_gates(args, row, begin, steps, width, gates, decays, strengths, written)
+            copy_maps(c, (row * T + begin) * channels + E, channels, steps, K, maps, padded)
+            clear(d_B, steps * padded * LANES)
+            clear(d_C, steps * padded * LANES)
             for e in range(0, width, LANES):
-                of_kept = (row * saved + begin // segment) * area + e
-                for k in range(K):
-                    store(S, e + k * width, load(kept, of_kept + k * width))
+                count, skip, of_skip = E - e, load(skips, e), load(d_skip, e)
                 for step in range(steps):
-                    at, now = (row * T + begin + step) * channels, step * width + e
-                    here = step * area + e
-                    advance(S, here, here + area, width, K, load(decays, now), load(written, now), c, at + E)
-            for step in range(steps - 1, -1, -1):
-                t = row * T + begin + step
-                at, of_B, of_C = t * channels, t * channels + E, t * channels + E + K
-                for e in range(0, width, LANES):
-                    count, now, is_first = E - e, step * width + e, e == 0
-                    dy, u = load_first(d_y, t * E + e, count), load_first(c, at + e, count)
-                    x, a = load(written, now), load(decays, now)
-                    dx, da, before = splat(0.0), splat(0.0), step * area + e
-                    for k in range(K):
-                        place, of_k = k * width, k * LANES
-                        dS_k = fma(splat(c[of_C + k]), dy, load(dS, e + place))  # (4)
-                        total_B = splat(0.0) if is_first else load(d_B, of_k)
-                        total_C = splat(0.0) if is_first else load(d_C, of_k)
-                        store(d_C, of_k, fma(load(S, before + area + place), dy, total_C))
-                        store(d_B, of_k, fma(dS_k, x, total_B))  # (5)
-                        dx = fma(dS_k, splat(c[of_B + k]), dx)
-                        da = fma(dS_k, load(S, before + place), da)
-                        store(dS, e + place, a * dS_k)  # (8)
-                    store(by_step, now, dx * u)
-                    store(by_decay, now, da)
-                    store_first(d_c, at + e, count, fma(load(strengths, now), dx, load(skips, e) * dy))  # (6)
-                    store(d_skip, e, fma(dy, u, load(d_skip, e)))
+                    t, now = row * T + begin + step, step * width + e
+                    dy = load_first(d_y, t * E + e, count)
+                    prefetch(c, (t + ahead) * channels + e)
+                    prefetch(d_y, (t + ahead) * E + e)
+                    prefetch(d_c, (t + ahead) * channels + e)
+                    of_skip = fma(dy, load_first(c, t * channels + e, count), of_skip)
+                    store(gradients, step * LANES, dy)
+                    store(by_step, now, splat(0.0))
+                    store(by_decay, now, splat(0.0))
+                store(d_skip, e, of_skip)
+                for k in range(0, padded, 4):
+                    after = load_rows_below(kept, (row * saved + begin // segment) * area + e, k, K, width)
+                    store_four(S, 0, after)
+                    for step in range(steps):
+                        now, of_B = step * width + e, 2 * step * padded + k
+                        after = advance_rows(load(decays, now), load(written, now), after, maps, of_B)
+                        store_four(S, (step + 1) * 4 * LANES, after)
+                    later = load_rows(dS, k * width + e, width)
+                    for step in range(steps - 1, -1, -1):
+                        now, of_B, to = step * width + e, 2 * step * padded + k, (step * padded + k) * LANES
+                        before = load_four(S, step * 4 * LANES)
+                        dy, a, x = load(gradients, step * LANES), load(decays, now), load(written, now)
+                        later, dx, da = go_back(dy, a, x, before, after, later, maps, of_B, padded, d_B, d_C, to)
+                        store(by_step, now, load(by_step, now) + dx)
+                        store(by_decay, now, load(by_decay, now) + da)
+                        after = before
+                    store_rows(dS, k * width + e, width, later)
+                for step in range(steps):
+                    t, now = row * T + begin + step, step * width + e
+                    dx = load(by_step, now)
+                    du = fma(load(strengths, now), dx, skip * load(gradients, step * LANES))  # (6)
+                    store_first(d_c, t * channels + e, count, du)
+                    store(by_step, now, dx * load_first(c, t * channels + e, count))
+            for step in range(steps):
+                to, place = (row * T + begin + step) * channels + E, step * padded * LANES
                 for k in range(0, K, LANES):
-                    store_first(d_c, of_B + k, K - k, row_sums(d_B, k * LANES, K - k, ones, 0, LANES))
-                    store_first(d_c, of_C + k, K - k, row_sums(d_C, k * LANES, K - k, ones, 0, LANES))
+                    here = place + k * LANES
+                    store_first(d_c, to + k, K - k, row_sums(d_B, here, K - k, ones, 0, LANES))
+                    store_first(d_c, to + K + k, K - k, row_sums(d_C, here, K - k, ones, 0, LANES))
             for step in range(steps):  # apart from the loop above: a read that spans recent writes waits for them
                 for n in range(N):
                     of_step, of_decay, here = splat(0.0), splat(0.0), step * width + n * V

@@ -1,0 +1,1 @@
+"""Training kernels of the state-space models `mamba` and `s4d`: scans, their parts, and a discretisation."""
