@@ -34,6 +34,7 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.diagonal import Complex, DiagonalLayer, recur_complex
 from arch.core.layer import BlockOptions, ParameterGroup
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
@@ -139,10 +140,13 @@ class LRU(DiagonalLayer):
         size_N, phase_N = torch.exp(-self.nu_N.exp()), self.theta_N.exp()
         return size_N * phase_N.cos(), size_N * phase_N.sin()  # (1)
 
+    def scaled_B(self) -> Tensor:
+        """Return γ ⊙ B of equation (2): real parts, then imaginary parts (M, D)."""
+        return self.gamma_log_N.exp().repeat(2).unsqueeze(1) * self.B_MD
+
     def written(self, x: Tensor) -> Tensor:
         """Return γ ⊙ B x for inputs (..., D): real parts, then imaginary parts (..., M)."""
-        gamma_M1 = self.gamma_log_N.exp().repeat(2).unsqueeze(1)
-        return functional.linear(x, gamma_M1 * self.B_MD)  # (2)
+        return functional.linear(x, self.scaled_B())  # (2)
 
     def project(self, x: Tensor) -> Tensor:
         return torch.cat([self.written(x), self.D_H * x], -1)
@@ -170,10 +174,17 @@ class LRU(DiagonalLayer):
             h_BTM = torch.cat(h, -1)
             return h_BTM.transpose(0, 1), h_BTM[:, -1]
 
-        inputs = diagonal.Inputs(self.written(x_TBD), torch.cat(state, 1), weights=torch.stack(self.a()))
+        b_TBM = project_one(x_TBD, self.scaled_B(), backend="fused")
+        inputs = diagonal.Inputs(b_TBM, torch.cat(state, 1), weights=torch.stack(self.a()))
         h_TBM, h_BM = diagonal.scan(reference, diagonal.LRU, inputs)
         re_BN, im_BN = h_BM.chunk(2, 1)
-        return self.read(h_TBM, self.D_H * x_TBD), LRUState(re_BN.contiguous(), im_BN.contiguous())
+        state = LRUState(re_BN.contiguous(), im_BN.contiguous())
+        v_TBH = torch.addcmul(project_one(h_TBM, self.C_HM, backend="fused"), self.D_H, x_TBD)  # (3)
+        if self.W_GH is None:
+            return v_TBH, state  # (4b)
+        parts = (Part(self.width), Part(self.width, "sigmoid"))
+        value_TBH, gate_TBH = project(functional.gelu(v_TBH), self.W_GH, self.b_G, parts, backend="fused")
+        return value_TBH * gate_TBH, state  # (4a)
 
     def gates(self, x_BD: Tensor, state: LRUState) -> dict[str, Tensor]:
         """Return |a| as `decay`, (B, N). It is the same at every step."""

@@ -34,6 +34,7 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import convolve
 from arch.core.diagonal import DiagonalLayer, recur
 from arch.core.layer import BlockOptions, ParameterGroup
+from arch.core.memory.projection import Part, project, project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import CONV_STEPS
@@ -164,12 +165,14 @@ class RGLRU(DiagonalLayer):
             h_BTH = recur(*self.coefficients(*of_sequences, log_decay_1H[0]), h_BH)
             return h_BTH.transpose(0, 1), h_BTH[:, -1]
 
-        v_TBH, gate_TBH = self.project(x_TBD).chunk(2, -1)
+        parts = (Part(self.width), Part(self.width))
+        v_TBH, gate_TBH = project(x_TBD, self.W_vg_GD, self.b_vg_G, parts, backend="fused")  # (1), (7)
         u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, time=0, backend="fused")
-        gates_TBG = functional.linear(u_TBH, self.W_ri_GH, self.b_ri_G)
+        gates_TBG = project_one(u_TBH, self.W_ri_GH, self.b_ri_G, backend="fused")
         inputs = diagonal.Inputs(gates_TBG, state.h_BH, values=u_TBH, weights=self.log_decay()[None])
         h_TBH, h_BH = diagonal.scan(reference, diagonal.RG_LRU, inputs)
-        return self.read(h_TBH, gate_TBH), RGLRUState(h_BH, inputs_BKH)
+        y_TBH = project_one(h_TBH * functional.gelu(gate_TBH), self.W_y_HH, self.b_y_H, backend="fused")  # (7)
+        return y_TBH, RGLRUState(h_BH, inputs_BKH)
 
     def streaming_spec(self) -> StreamingSpec | None:
         from arch.kernels.streaming.record import LayerStep
