@@ -34,7 +34,6 @@ from torch.nn import functional
 from arch.core.backend import Backend, Weight
 from arch.core.diagonal import Complex, DiagonalLayer, recur_complex
 from arch.core.layer import BlockOptions, ParameterGroup
-from arch.core.memory.projection import Part, project, project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 
@@ -137,54 +136,32 @@ class LRU(DiagonalLayer):
 
     def a(self) -> Complex:
         """Return real and imaginary part of a (N,), equation (1)."""
-        size_N, phase_N = torch.exp(-self.nu_N.exp()), self.theta_N.exp()
-        return size_N * phase_N.cos(), size_N * phase_N.sin()  # (1)
-
-    def scaled_B(self) -> Tensor:
-        """Return γ ⊙ B of equation (2): real parts, then imaginary parts (M, D)."""
-        return self.gamma_log_N.exp().repeat(2).unsqueeze(1) * self.B_MD
-
-    def written(self, x: Tensor) -> Tensor:
-        """Return γ ⊙ B x for inputs (..., D): real parts, then imaginary parts (..., M)."""
-        return functional.linear(x, self.scaled_B())  # (2)
+        return a_of(self.nu_N, self.theta_N)
 
     def project(self, x: Tensor) -> Tensor:
-        return torch.cat([self.written(x), self.D_H * x], -1)
-
-    def read(self, h: Tensor, skipped: Tensor) -> Tensor:
-        """Return y for the state h (..., M) and D ⊙ x (..., H)."""
-        v = functional.linear(h, self.C_HM) + skipped  # (3)
-        if self.W_GH is None:
-            return v  # (4b)
-        return functional.glu(functional.linear(functional.gelu(v), self.W_GH, self.b_G))  # (4a)
+        return torch.cat([written(x, self.gamma_log_N, self.B_MD), self.D_H * x], -1)
 
     def follow(self, projected_BTG: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
         N = self.states
         re_BTN, im_BTN, skipped_BTH = projected_BTG.split([N, N, self.width], -1)
         h = _recur(self.a(), (re_BTN, im_BTN), state)
-        return self.read(torch.cat(h, -1), skipped_BTH), LRUState(*(part_BTN[:, -1].clone() for part_BTN in h))
+        y_BTH = read(torch.cat(h, -1), skipped_BTH, self.C_HM, self.W_GH, self.b_G)
+        return y_BTH, LRUState(*(part_BTN[:, -1].clone() for part_BTN in h))
 
     def fuse(self, x_TBD: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
-        from arch.kernels.training import diagonal
+        from arch.kernels.training import lru
 
-        def reference(b_TBM: Tensor, _values: Tensor, a_2N: Tensor, h_BM: Tensor) -> tuple[Tensor, ...]:
-            re_BTN, im_BTN = b_TBM.transpose(0, 1).chunk(2, -1)
-            re_a_N, im_a_N = a_2N
-            h = _recur((re_a_N, im_a_N), (re_BTN, im_BTN), LRUState(*h_BM.chunk(2, 1)))
-            h_BTM = torch.cat(h, -1)
-            return h_BTM.transpose(0, 1), h_BTM[:, -1]
+        def reference(x_TBD: Tensor, re_BN: Tensor, im_BN: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+            nu_N, theta_N, gamma_log_N, B_MD, C_HM, D_H, *gate = weights
+            re_BTN, im_BTN = written(x_TBD.transpose(0, 1), gamma_log_N, B_MD).chunk(2, -1)
+            h = _recur(a_of(nu_N, theta_N), (re_BTN, im_BTN), LRUState(re_BN, im_BN))
+            y_TBH = read(torch.cat(h, -1).transpose(0, 1), D_H * x_TBD, C_HM, *gate)
+            return y_TBH, *(part_BTN[:, -1] for part_BTN in h)
 
-        b_TBM = project_one(x_TBD, self.scaled_B(), backend="fused")
-        inputs = diagonal.Inputs(b_TBM, torch.cat(state, 1), weights=torch.stack(self.a()))
-        h_TBM, h_BM = diagonal.scan(reference, diagonal.LRU, inputs)
-        re_BN, im_BN = h_BM.chunk(2, 1)
-        state = LRUState(re_BN.contiguous(), im_BN.contiguous())
-        v_TBH = torch.addcmul(project_one(h_TBM, self.C_HM, backend="fused"), self.D_H, x_TBD)  # (3)
-        if self.W_GH is None:
-            return v_TBH, state  # (4b)
-        parts = (Part(self.width), Part(self.width, "sigmoid"))
-        value_TBH, gate_TBH = project(functional.gelu(v_TBH), self.W_GH, self.b_G, parts, backend="fused")
-        return value_TBH * gate_TBH, state  # (4a)
+        weights = (self.nu_N, self.theta_N, self.gamma_log_N, self.B_MD, self.C_HM, self.D_H)
+        gate = () if self.W_GH is None or self.b_G is None else (self.W_GH, self.b_G)
+        y_TBH, *after = lru.scan(reference, x_TBD, *state, *weights, *gate)
+        return y_TBH, LRUState(*after)
 
     def gates(self, x_BD: Tensor, state: LRUState) -> dict[str, Tensor]:
         """Return |a| as `decay`, (B, N). It is the same at every step."""
@@ -209,6 +186,26 @@ class LRU(DiagonalLayer):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup((self.nu_N, self.theta_N, self.gamma_log_N), weight_decay=False)]
+
+
+def a_of(nu_N: Tensor, theta_N: Tensor) -> Complex:
+    """Return real and imaginary part of a (N,), equation (1)."""
+    size_N, phase_N = torch.exp(-nu_N.exp()), theta_N.exp()
+    return size_N * phase_N.cos(), size_N * phase_N.sin()  # (1)
+
+
+def written(x: Tensor, gamma_log_N: Tensor, B_MD: Tensor) -> Tensor:
+    """Return γ ⊙ B x for inputs (..., D): real parts, then imaginary parts (..., M)."""
+    gamma_M1 = gamma_log_N.exp().repeat(2).unsqueeze(1)
+    return functional.linear(x, gamma_M1 * B_MD)  # (2)
+
+
+def read(h: Tensor, skipped: Tensor, C_HM: Tensor, W_GH: Tensor | None = None, b_G: Tensor | None = None) -> Tensor:
+    """Return y for the state h (..., M) and D ⊙ x (..., H). Without W, there is no gated linear unit."""
+    v = functional.linear(h, C_HM) + skipped  # (3)
+    if W_GH is None:
+        return v  # (4b)
+    return functional.glu(functional.linear(functional.gelu(v), W_GH, b_G))  # (4a)
 
 
 def _recur(a: Complex, b: Complex, state: LRUState) -> Complex:

@@ -178,13 +178,15 @@ class Block(Layer):
             return (self.final_norm(y_BTH),)
 
         is_sum = not self.has_mlp and isinstance(self.final_norm, nn.Identity)
-        if fused is None or is_sum or tensor_obstacle(h_BTH, tuple(x_BTD.shape)) is not None:
+        if fused is None or tensor_obstacle(h_BTH, tuple(x_BTD.shape)) is not None:
             return reference(x_BTD, h_BTH)[0]
+        if is_sum:
+            return h_BTH + x_BTD  # (3), in the order in which h lies in memory
         from arch.kernels.training import mlp
 
         if not self.has_mlp:
             return mlp.in_memory_order(
-                lambda y_BTH: mlp.normalise_rows(lambda y, *_: (self.final_norm(y),), y_BTH, *fused[2:]), x_BTD + h_BTH
+                lambda y_BTH: mlp.normalise_rows(lambda y, *_: (self.final_norm(y),), y_BTH, *fused[2:]), h_BTH + x_BTD
             )
 
         def finish(h_BTH: Tensor, x_BTD: Tensor) -> Tensor:

@@ -111,8 +111,8 @@ FAULTS = [
         "lru.py",
         diagonal.lru_equals_its_convolution,
         {
-            "input not normalised": ("functional.linear(x, gamma_M1 * self.B_MD)", "functional.linear(x, self.B_MD)"),
-            "skip connection omitted": ("functional.linear(h, self.C_HM) + skipped", "functional.linear(h, self.C_HM)"),
+            "input not normalised": ("functional.linear(x, gamma_M1 * B_MD)", "functional.linear(x, B_MD)"),
+            "skip connection omitted": ("functional.linear(h, C_HM) + skipped", "functional.linear(h, C_HM)"),
             "opposite phase": ("size_N * phase_N.sin()", "-size_N * phase_N.sin()"),
         },
     ),

@@ -5,13 +5,12 @@ again in the backward pass, so that only h is stored. d· is the derivative of t
 the contributions of the output and of the next step:
 
     da_t = dh_t ⊙ h_(t-1),  db_t = dh_t,  dh ← a_t ⊙ dh_t                                       (1)
-    da_t = dh_t h̄_(t-1),  db_t = dh_t,  dh ← ā_t dh_t       for complex numbers, ¯ conjugated    (2)
-    dp_t = dh_t φ'(p_t + u ⊙ h_(t-1)),  dh ← u ⊙ dp_t,  du = Σ_t dp_t ⊙ h_(t-1)                 (3)  `ind_rnn`
+    dp_t = dh_t φ'(p_t + u ⊙ h_(t-1)),  dh ← u ⊙ dp_t,  du = Σ_t dp_t ⊙ h_(t-1)                 (2)  `ind_rnn`
 
 Sequences are in time order, (T, B, ·). torch computes the matrix products before and after the recurrence.
 """
 
-# Shape suffixes: T time, B batch, H hidden width, G sums per row (a multiple of H), W weights per unit, S state width
+# Shape suffixes: T time, B batch, H hidden width, G sums per row (a multiple of H), W weights per unit
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, fma, load, load_first, positive, splat, store, store_first
 
-PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU, LRU = range(8)
+PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU = range(7)
 """Cells, those with weights last. They differ in their `Inputs`:
 
     cell               blocks of `projected`                   `values`   `weights`
@@ -48,12 +47,11 @@ PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU, LR
     MIN_LSTM           f, i, n
     RG_LRU             r, i                                    u          -8 softplus(Λ)
     IND_RNN_...        W x + b                                            u
-    LRU                real and imaginary part of γ B x                   real and imaginary part of a
 """
 
 
 class Inputs(NamedTuple):
-    """Inputs of a recurrence: sums of the matrix products (T, B, G), values (T, B, H), weights (W, H) and h_0 (B, S).
+    """Inputs of a recurrence: sums of the matrix products (T, B, G), values (T, B, H), weights (W, H) and h_0 (B, H).
 
     A cell without values or weights has None there.
     """
@@ -69,9 +67,9 @@ class Forward(NamedTuple):
 
     Args:
         projected, values, weights, h_0: The `Inputs`. An absent tensor has no elements.
-        outputs: States h, (T, B, S), written.
+        outputs: States h, (T, B, H), written.
         cell: The cell.
-        T, B, H: Steps, batch size, units. S is 2H for complex numbers, else H.
+        T, B, H: Steps, batch size, units.
     """
 
     projected: Tensor
@@ -90,8 +88,8 @@ class Backward(NamedTuple):
 
     Args:
         projected, values, weights, h_0: The `Inputs`. An absent tensor has no elements.
-        outputs, d_outputs: States and their gradient, (T, B, S).
-        d_h: Gradient of the last state, (B, S). Receives that of the initial state.
+        outputs, d_outputs: States and their gradient, (T, B, H).
+        d_h: Gradient of the last state, (B, H). Receives that of the initial state.
         d_projected, d_values: Gradients of the sums and of the values, written.
         sums: Gradients of the weights (W, padded), added to. `padded` is H rounded up to whole vectors. `sum_rows`
             sets it for each share.
@@ -202,28 +200,11 @@ def _go_back(cell, projected, values, weights, d_projected, d_values, place, uni
 
 
 @njit(forceinline=True)
-def _next_complex(weights, before, at, b, to, unit, H):  # type: ignore[no-untyped-def]
-    """Return the real and the imaginary part of a h + b for LANES units.
-
-    Args:
-        weights: Array of a, real parts and then imaginary parts.
-        before, at: Array of h, and the offset of its first unit's real part.
-        b, to: Array of b, and the offset of its first unit's real part.
-        unit, H: First unit, and units per row.
-    """
-    count = H - unit
-    a_re, a_im = load_first(weights, unit, count), load_first(weights, H + unit, count)
-    re, im = load_first(before, at, count), load_first(before, at + H, count)
-    next_re = fma(-a_im, im, fma(a_re, re, load_first(b, to, count)))
-    return next_re, fma(a_im, re, fma(a_re, im, load_first(b, to + H, count)))
-
-
-@njit(forceinline=True)
 def _sums_of(cell):  # type: ignore[no-untyped-def]
     """Return the number of sums of a cell per unit."""
     if cell in (MIN_GRU_SIGNED, MIN_LSTM):
         return 3
-    return 2 if cell in (MIN_GRU, RG_LRU, LRU) else 1
+    return 2 if cell in (MIN_GRU, RG_LRU) else 1
 
 
 @kernel(ROWS_SIGNATURE)
@@ -233,18 +214,12 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     T, B, H, cell = args.T, args.B, args.H, args.cell
     projected, values, weights = floats(args.projected), floats(args.values), floats(args.weights)
     h_0, outputs = floats(args.h_0), floats(args.outputs)
-    S = 2 * H if cell == LRU else H
     for t in range(T):
-        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * S)
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         for row in range(first, last):
             place = t * B + row
             for unit in range(0, H, LANES):
-                at, here, count = before_at + row * S + unit, place * S + unit, H - unit
-                if cell == LRU:
-                    re, im = _next_complex(weights, before, at, projected, here, unit, H)
-                    store_first(outputs, here, count, re)
-                    store_first(outputs, here + H, count, im)
-                    continue
+                at, here, count = before_at + row * H + unit, place * H + unit, H - unit
                 h = load_first(before, at, count)
                 if cell == IND_RNN_TANH:
                     h = rnn_tanh(fma(load_first(weights, unit, count), h, load_first(projected, here, count)))
@@ -264,35 +239,25 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     projected, values, weights = floats(args.projected), floats(args.values), floats(args.weights)
     h_0, outputs, d_outputs, d_h = floats(args.h_0), floats(args.outputs), floats(args.d_outputs), floats(args.d_h)
     d_projected, d_values, totals = floats(args.d_projected), floats(args.d_values), floats(args.sums)
-    S, padded = 2 * H if cell == LRU else H, panels_of(H) * LANES
     G = H * _sums_of(cell)
     for t in range(T - 1, -1, -1):
-        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * S)
+        before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         before_row, rows = (t - 1) * B + first, last - first
         prefetch_all(projected, before_row * G, rows * G)
         prefetch_all(d_projected, before_row * G, rows * G)
-        prefetch_all(d_outputs, before_row * S, rows * S)
-        prefetch_all(outputs, (before_row - B) * S, rows * S)
+        prefetch_all(d_outputs, before_row * H, rows * H)
+        prefetch_all(outputs, (before_row - B) * H, rows * H)
         if cell in (RG_LRU, PLAIN):
             prefetch_all(values, before_row * H, rows * H)
             prefetch_all(d_values, before_row * H, rows * H)
         for unit in range(0, H, LANES):
-            count, total, total_im = H - unit, splat(0.0), splat(0.0)
+            count, total = H - unit, splat(0.0)
             for row in range(first, last):
                 place = t * B + row
-                at, here, carried = before_at + row * S + unit, place * S + unit, row * S + unit
+                at, here, carried = before_at + row * H + unit, place * H + unit, row * H + unit
                 h = load_first(before, at, count)
                 dh = load_first(d_h, carried, count) + load_first(d_outputs, here, count)
-                if cell == LRU:  # (2)
-                    im, a_re = load_first(before, at + H, count), load_first(weights, unit, count)
-                    d_im = load_first(d_h, carried + H, count) + load_first(d_outputs, here + H, count)
-                    a_im = load_first(weights, H + unit, count)
-                    total, total_im = fma(dh, h, fma(d_im, im, total)), fma(d_im, h, fma(-dh, im, total_im))
-                    store_first(d_projected, here, count, dh)
-                    store_first(d_projected, here + H, count, d_im)
-                    store_first(d_h, carried, count, fma(a_re, dh, a_im * d_im))
-                    store_first(d_h, carried + H, count, fma(a_re, d_im, -a_im * dh))
-                elif cell in (IND_RNN_TANH, IND_RNN_RELU):  # (3)
+                if cell in (IND_RNN_TANH, IND_RNN_RELU):  # (2)
                     after = load_first(outputs, here, count)
                     dp = positive(after, dh) if cell == IND_RNN_RELU else dh * (splat(1.0) - after * after)
                     total = fma(dp, h, total)
@@ -306,54 +271,51 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     store_first(d_h, carried, count, a * dh)
             if cell >= RG_LRU:  # a cell with weights
                 store(totals, unit, load(totals, unit) + total)
-            if cell == LRU:
-                store(totals, padded + unit, load(totals, padded + unit) + total_im)
 
 
 class Scan(torch.autograd.Function):
-    """The map from sums (T, B, G), values (T, B, H), weights (W, H) and h_0 (B, S) to h (T, B, S) and h_T (B, S)."""
+    """The map from sums (T, B, G), values (T, B, H), weights (W, H) and h_0 (B, H) to h (T, B, H) and h_T (B, H)."""
 
     @staticmethod
     def forward(ctx: Any, reference: Reference, cell: int, *inputs: Tensor) -> tuple[Tensor, ...]:
-        projected_TBG, values_TBH, weights_WH, h_BS = inputs
-        (T, B, _), (_, S) = projected_TBG.shape, h_BS.shape
-        H = S // 2 if cell == LRU else S
-        outputs_TBS = projected_TBG.new_empty(T, B, S)
+        projected_TBG, values_TBH, weights_WH, h_BH = inputs
+        (T, B, _), H = projected_TBG.shape, h_BH.shape[1]
+        outputs_TBH = projected_TBG.new_empty(T, B, H)
         arguments = Forward(
             projected=projected_TBG,
             values=values_TBH,
             weights=weights_WH,
-            h_0=h_BS,
-            outputs=outputs_TBS,
+            h_0=h_BH,
+            outputs=outputs_TBH,
             cell=cell,
             T=T,
             B=B,
             H=H,
         )
-        run_rows(forward_rows, arguments, B, T * B * S, ROWS)
-        ctx.reference, ctx.cell, ctx.H = reference, cell, H
-        ctx.save_for_backward(*inputs, outputs_TBS)
-        return outputs_TBS, outputs_TBS[-1].clone()
+        run_rows(forward_rows, arguments, B, T * B * H, ROWS)
+        ctx.reference, ctx.cell = reference, cell
+        ctx.save_for_backward(*inputs, outputs_TBH)
+        return outputs_TBH, outputs_TBH[-1].clone()
 
     @staticmethod
     @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, outputs_TBS = ctx.saved_tensors
+        *inputs, outputs_TBH = ctx.saved_tensors
         if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        projected_TBG, values_TBH, weights_WH, h_BS = inputs
-        (T, B, _), H = projected_TBG.shape, ctx.H
-        d_h_BS = gradients[1].clone(memory_format=CONTIGUOUS)
+        projected_TBG, values_TBH, weights_WH, h_BH = inputs
+        (T, B, _), H = projected_TBG.shape, h_BH.shape[1]
+        d_h_BH = gradients[1].clone(memory_format=CONTIGUOUS)
         d_projected_TBG = torch.empty_like(projected_TBG, memory_format=CONTIGUOUS)
         d_values_TBH = torch.empty_like(values_TBH, memory_format=CONTIGUOUS)
         arguments = Backward(
             projected=projected_TBG,
             values=values_TBH,
             weights=weights_WH,
-            h_0=h_BS,
-            outputs=outputs_TBS,
+            h_0=h_BH,
+            outputs=outputs_TBH,
             d_outputs=gradients[0],
-            d_h=d_h_BS,
+            d_h=d_h_BH,
             d_projected=d_projected_TBG,
             d_values=d_values_TBH,
             sums=None,
@@ -363,11 +325,11 @@ class Scan(torch.autograd.Function):
             H=H,
         )
         totals = sum_rows(backward_rows, arguments, B, T * B * H, (len(weights_WH), panels_of(H) * LANES))
-        return None, None, d_projected_TBG, d_values_TBH, totals[:, :H], d_h_BS
+        return None, None, d_projected_TBG, d_values_TBH, totals[:, :H], d_h_BH
 
 
 def scan(reference: Reference, cell: int, inputs: Inputs) -> tuple[Tensor, ...]:
-    """Return the states h (T, B, S) and the last state (B, S), by `Scan`.
+    """Return the states h (T, B, H) and the last state (B, H), by `Scan`.
 
     Args:
         reference: Function of projected, values, weights and h_0 that computes the same results in plain torch. It
