@@ -149,7 +149,7 @@ class LRU(DiagonalLayer):
         return y_BTH, LRUState(*(part_BTN[:, -1].clone() for part_BTN in h))
 
     def fuse(self, x_TBD: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
-        from arch.kernels.training import lru
+        from arch.kernels.training.linear_units import lru
 
         def reference(x_TBD: Tensor, re_BN: Tensor, im_BN: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
             nu_N, theta_N, gamma_log_N, B_MD, C_HM, D_H, *gate = weights

@@ -34,7 +34,6 @@ from arch.core.backend import Backend, Weight
 from arch.core.convolution import convolve
 from arch.core.diagonal import DiagonalLayer, recur
 from arch.core.layer import BlockOptions, ParameterGroup
-from arch.core.memory.projection import Part, project, project_one
 from arch.core.state import element_bytes
 from arch.core.streaming_spec import StreamingSpec, bind_tensors
 from arch.kernels.runtime.tensors import CONV_STEPS
@@ -146,33 +145,31 @@ class RGLRU(DiagonalLayer):
         scale_BTH = (-torch.expm1(2 * log_a_BTH)).clamp(min=SMALLEST).sqrt()
         return log_a_BTH.exp(), scale_BTH * i_BTH * u_BTH  # (6)
 
-    def read(self, h: Tensor, gate: Tensor) -> Tensor:
-        """Return y of equation (7) for h (..., H) and W_g x + b_g (..., H)."""
-        return functional.linear(h * functional.gelu(gate), self.W_y_HH, self.b_y_H)
-
     def follow(self, projected_BTG: Tensor, state: RGLRUState) -> tuple[Tensor, RGLRUState]:
         v_BTH, gate_BTH = projected_BTG.chunk(2, -1)
         u_BTH, inputs_BKH = self.convolve(v_BTH, state.inputs_BKH)
         gates_BTG = functional.linear(u_BTH, self.W_ri_GH, self.b_ri_G)
         h_BTH = recur(*self.coefficients(gates_BTG, u_BTH, self.log_decay()), state.h_BH)
-        return self.read(h_BTH, gate_BTH), RGLRUState(h_BTH[:, -1].clone(), inputs_BKH)
+        return read(h_BTH, gate_BTH, self.W_y_HH, self.b_y_H), RGLRUState(h_BTH[:, -1].clone(), inputs_BKH)
 
     def fuse(self, x_TBD: Tensor, state: RGLRUState) -> tuple[Tensor, RGLRUState]:
-        from arch.kernels.training import diagonal
+        from arch.kernels.training.linear_units import rg_lru
 
-        def reference(gates_TBG: Tensor, u_TBH: Tensor, log_decay_1H: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
+        def reference(x_TBD: Tensor, h_BH: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+            W_vg_GD, b_vg_G, W_ri_GH, b_ri_G, log_decay_H, W_y_HH, b_y_H, *conv = weights
+            v_TBH, gate_TBH = functional.linear(x_TBD, W_vg_GD, b_vg_G).chunk(2, -1)  # (1), (7)
+            u_TBH, *last = convolve(v_TBH, *conv, time=0, backend="reference") if conv else (v_TBH,)  # (2)
+            gates_TBG = functional.linear(u_TBH, W_ri_GH, b_ri_G)
             of_sequences = (gates_TBG.transpose(0, 1), u_TBH.transpose(0, 1))
-            h_BTH = recur(*self.coefficients(*of_sequences, log_decay_1H[0]), h_BH)
-            return h_BTH.transpose(0, 1), h_BTH[:, -1]
+            h_TBH = recur(*self.coefficients(*of_sequences, log_decay_H), h_BH).transpose(0, 1)
+            return read(h_TBH, gate_TBH, W_y_HH, b_y_H), h_TBH[-1], *last
 
-        parts = (Part(self.width), Part(self.width))
-        v_TBH, gate_TBH = project(x_TBD, self.W_vg_GD, self.b_vg_G, parts, backend="fused")  # (1), (7)
-        u_TBH, inputs_BKH = self.convolve(v_TBH, state.inputs_BKH, time=0, backend="fused")
-        gates_TBG = project_one(u_TBH, self.W_ri_GH, self.b_ri_G, backend="fused")
-        inputs = diagonal.Inputs(gates_TBG, state.h_BH, values=u_TBH, weights=self.log_decay()[None])
-        h_TBH, h_BH = diagonal.scan(reference, diagonal.RG_LRU, inputs)
-        y_TBH = project_one(h_TBH * functional.gelu(gate_TBH), self.W_y_HH, self.b_y_H, backend="fused")  # (7)
-        return y_TBH, RGLRUState(h_BH, inputs_BKH)
+        weights = (self.W_vg_GD, self.b_vg_G, self.W_ri_GH, self.b_ri_G, self.log_decay(), self.W_y_HH, self.b_y_H)
+        conv = (state.inputs_BKH, self.conv_KH, self.conv_H)
+        y_TBH, *after = rg_lru.scan(
+            reference, x_TBD, state.h_BH, *weights, *(part for part in conv if part is not None)
+        )
+        return y_TBH, RGLRUState(*after)
 
     def streaming_spec(self) -> StreamingSpec | None:
         from arch.kernels.streaming.record import LayerStep
@@ -202,6 +199,11 @@ class RGLRU(DiagonalLayer):
         u_BTH, _ = self.convolve(v_BTH, state.inputs_BKH)
         r_BH, i_BH = functional.linear(u_BTH.squeeze(1), self.W_ri_GH, self.b_ri_G).sigmoid().chunk(2, -1)
         return {"forget": (self.log_decay() * r_BH).exp(), "input": i_BH}
+
+
+def read(h: Tensor, gate: Tensor, W_y_HH: Tensor, b_y_H: Tensor) -> Tensor:
+    """Return y of equation (7) for h (..., H) and W_g x + b_g (..., H)."""
+    return functional.linear(h * functional.gelu(gate), W_y_HH, b_y_H)
 
 
 def _load_step() -> object:

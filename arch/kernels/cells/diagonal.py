@@ -132,18 +132,17 @@ def rg_lru(r, i, u, c):  # type: ignore[no-untyped-def]
     """Return a and b of an RG-LRU.
 
     Args:
-        r, i: The sums of the recurrence gate and of the input gate.
+        r, i: The recurrence gate and the input gate.
         u: The input of the recurrence.
         c: -8 softplus(Λ).
     """
-    a, scale = _written(c * sigmoid(r))  # (3), (5)
-    return a, scale * sigmoid(i) * u  # (4), (6)
+    a, scale = _written(c * r)  # (5)
+    return a, scale * i * u  # (6)
 
 
 @njit(forceinline=True)
 def rg_lru_back(r, i, u, c, da, db):  # type: ignore[no-untyped-def]
-    """Return dr, di, du and dc of `rg_lru`."""
-    r, i = sigmoid(r), sigmoid(i)
+    """Return the gradients of the sums of r and i, then du, dc, and a of `rg_lru`."""
     a, scale = _written(c * r)
     d_log_a = a * (da - db * i * u * a / scale)
-    return d_log_a * c * slope(r), db * scale * u * slope(i), db * scale * i, d_log_a * r
+    return d_log_a * c * slope(r), db * scale * u * slope(i), db * scale * i, d_log_a * r, a

@@ -27,9 +27,6 @@ def next_state(cell: int, sums_BG: Tensor, values_BH: Tensor, weights_WH: Tensor
     others: tuple[Tensor, ...] = sums_BG[:, H:].split(H, 1)
     if cell == diagonal.PLAIN:
         return first * h_BH + values_BH
-    if cell == diagonal.RG_LRU:
-        a_BH = (weights_WH[0] * first.sigmoid()).exp()
-        return a_BH * h_BH + (1 - a_BH**2).sqrt() * others[0].sigmoid() * values_BH
     if cell == diagonal.MIN_GRU_SIGNED:
         z_BH = first.sigmoid()
         return (1 - z_BH) * others[1].tanh() * h_BH + z_BH * others[0]

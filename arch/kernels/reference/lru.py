@@ -1,6 +1,6 @@
 """LRU over a whole sequence and its gradients, by whole tensors of complex numbers.
 
-Equation numbers refer to `arch/lru.py` and `arch/kernels/training/lru.py`.
+Equation numbers refer to `arch/lru.py` and `arch/kernels/training/linear_units/lru.py`.
 """
 
 # Shape suffixes: T time, B rows of the batch, N complex states
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from arch.kernels.training import lru
+    from arch.kernels.training.linear_units import lru
 
 
 def forward(args: lru.Forward, first: int, last: int) -> None:
@@ -36,7 +36,7 @@ def forward(args: lru.Forward, first: int, last: int) -> None:
 
 def backward(args: lru.Backward, first: int, last: int) -> None:
     """Write what `lru.backward_rows` writes."""
-    from arch.kernels.training.lru_parts import sizes_of
+    from arch.kernels.training.linear_units.lru_parts import sizes_of
 
     assert args.sums is not None
     rows, shapes = slice(first, last), sizes_of(args.H, args.N)

@@ -6,7 +6,7 @@ import numpy as np
 
 from arch.kernels.cells import diagonal as cells
 from arch.kernels.runtime.jit import kernel
-from arch.kernels.simd.activation import gelu, softplus
+from arch.kernels.simd.activation import gelu, sigmoid, softplus
 from arch.kernels.simd.matvec import apply, floats, row_sums
 from arch.kernels.simd.vector import LANES, fma, load_first, splat, store_first
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
@@ -39,7 +39,7 @@ def rg_lru(record, x, y, workspace, B):  # type: ignore[no-untyped-def]
             at, u_at = b * H + unit, 2 * b * H
             r = row_sums(W_ri, unit * H, count, vg, u_at, H) + bias_of(weights[3], unit, count)
             i = row_sums(W_ri, (H + unit) * H, count, vg, u_at, H) + bias_of(weights[3], H + unit, count)
-            decayed, written = cells.rg_lru(r, i, load_first(vg, u_at + unit, count), c)
+            decayed, written = cells.rg_lru(sigmoid(r), sigmoid(i), load_first(vg, u_at + unit, count), c)  # (3), (4)
             after = fma(decayed, load_first(h, at, count), written)  # (6)
             store_first(h, at, count, after)
             store_first(vg, gated_at + at, count, after * gelu(load_first(vg, u_at + H + unit, count)))

@@ -121,6 +121,24 @@ def rows_in(chunk):  # type: ignore[no-untyped-def]
     return (chunk.end - chunk.begin) * (chunk.last - chunk.first)
 
 
+@njit(forceinline=True)
+def place_of(chunk, number):  # type: ignore[no-untyped-def]
+    """Return the row of (T, B, ·) that belongs to a row of a chunk."""
+    rows = chunk.last - chunk.first
+    if rows == chunk.B:
+        return chunk.begin * rows + number
+    return (chunk.begin + number // rows) * chunk.B + chunk.first + number % rows
+
+
+@njit
+def in_whole_vectors(numbers, at, count):  # type: ignore[no-untyped-def]
+    """Return a copy of `count` numbers from offset `at` on, followed by zeros up to a whole vector."""
+    copy = np.zeros(panels_of(count) * LANES, np.float32)
+    for unit in range(0, count, LANES):
+        store(copy, unit, load_first(numbers, at + unit, count - unit))
+    return copy
+
+
 @njit
 def _rows_of(x, D, chunk):  # type: ignore[no-untyped-def]
     """Return an array with contiguous rows of a chunk, and the offset of these rows.

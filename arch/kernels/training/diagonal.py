@@ -37,7 +37,7 @@ from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, fma, load, load_first, positive, splat, store, store_first
 
-PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU = range(7)
+PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, IND_RNN_TANH, IND_RNN_RELU = range(6)
 """Cells, those with weights last. They differ in their `Inputs`:
 
     cell               blocks of `projected`                   `values`   `weights`
@@ -45,7 +45,6 @@ PLAIN, MIN_GRU, MIN_GRU_SIGNED, MIN_LSTM, RG_LRU, IND_RNN_TANH, IND_RNN_RELU = r
     MIN_GRU            z, n
     MIN_GRU_SIGNED     z, n, s
     MIN_LSTM           f, i, n
-    RG_LRU             r, i                                    u          -8 softplus(Λ)
     IND_RNN_...        W x + b                                            u
 """
 
@@ -114,12 +113,12 @@ class Backward(NamedTuple):
 
 
 @njit(forceinline=True)
-def _coefficients(cell, projected, values, weights, place, unit, H):  # type: ignore[no-untyped-def]
+def _coefficients(cell, projected, values, place, unit, H):  # type: ignore[no-untyped-def]
     """Return a and b of LANES units.
 
     Args:
         cell: A real linear cell.
-        projected, values, weights: Arrays of the inputs.
+        projected, values: Arrays of the inputs.
         place: Row of `projected` and `values`.
         unit: First unit.
         H: Units per row.
@@ -145,30 +144,26 @@ def _coefficients(cell, projected, values, weights, place, unit, H):  # type: ig
         )
         return cells.min_lstm(f, i, n)
     u = load_first(values, place * H + unit, count)
-    if cell == RG_LRU:
-        at = place * 2 * H + unit
-        r, i = load_first(projected, at, count), load_first(projected, at + H, count)
-        return cells.rg_lru(r, i, u, load_first(weights, unit, count))
     return load_first(projected, place * H + unit, count), u
 
 
 @njit(forceinline=True)
-def _go_back(cell, projected, values, weights, d_projected, d_values, place, unit, H, da, db):  # type: ignore[no-untyped-def]
-    """Write the gradients of the sums and values of LANES units, and return a and the gradient of the weights.
+def _go_back(cell, projected, values, d_projected, d_values, place, unit, H, da, db):  # type: ignore[no-untyped-def]
+    """Write the gradients of the sums and values of LANES units, and return a.
 
     Args:
-        cell, projected, values, weights, place, unit, H: As for `_coefficients`.
+        cell, projected, values, place, unit, H: As for `_coefficients`.
         d_projected, d_values: Arrays of the gradients.
         da, db: Gradients of a and b.
     """
-    count, none = H - unit, splat(0.0)
-    a, _ = _coefficients(cell, projected, values, weights, place, unit, H)
+    count = H - unit
+    a, _ = _coefficients(cell, projected, values, place, unit, H)
     if cell == MIN_GRU:
         at = place * 2 * H + unit
         dz, dn = cells.min_gru_back(load_first(projected, at, count), load_first(projected, at + H, count), da, db)
         store_first(d_projected, at, count, dz)
         store_first(d_projected, at + H, count, dn)
-        return a, none
+        return a
     if cell in (MIN_GRU_SIGNED, MIN_LSTM):
         at = place * 3 * H + unit
         one, two = load_first(projected, at, count), load_first(projected, at + H, count)
@@ -180,23 +175,11 @@ def _go_back(cell, projected, values, weights, d_projected, d_values, place, uni
         store_first(d_projected, at, count, d_one)
         store_first(d_projected, at + H, count, d_two)
         store_first(d_projected, at + 2 * H, count, d_three)
-        return a, none
+        return a
     value_at = place * H + unit
-    if cell == RG_LRU:
-        at = place * 2 * H + unit
-        r, i, u = (
-            load_first(projected, at, count),
-            load_first(projected, at + H, count),
-            load_first(values, value_at, count),
-        )
-        dr, di, du, dc = cells.rg_lru_back(r, i, u, load_first(weights, unit, count), da, db)
-        store_first(d_projected, at, count, dr)
-        store_first(d_projected, at + H, count, di)
-        store_first(d_values, value_at, count, du)
-        return a, dc
     store_first(d_projected, value_at, count, da)
     store_first(d_values, value_at, count, db)
-    return a, none
+    return a
 
 
 @njit(forceinline=True)
@@ -204,7 +187,7 @@ def _sums_of(cell):  # type: ignore[no-untyped-def]
     """Return the number of sums of a cell per unit."""
     if cell in (MIN_GRU_SIGNED, MIN_LSTM):
         return 3
-    return 2 if cell in (MIN_GRU, RG_LRU) else 1
+    return 2 if cell == MIN_GRU else 1
 
 
 @kernel(ROWS_SIGNATURE)
@@ -226,7 +209,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 elif cell == IND_RNN_RELU:
                     h = rnn_relu(fma(load_first(weights, unit, count), h, load_first(projected, here, count)))
                 else:
-                    a, b = _coefficients(cell, projected, values, weights, place, unit, H)
+                    a, b = _coefficients(cell, projected, values, place, unit, H)
                     h = fma(a, h, b)
                 store_first(outputs, here, count, h)
 
@@ -247,7 +230,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         prefetch_all(d_projected, before_row * G, rows * G)
         prefetch_all(d_outputs, before_row * H, rows * H)
         prefetch_all(outputs, (before_row - B) * H, rows * H)
-        if cell in (RG_LRU, PLAIN):
+        if cell == PLAIN:
             prefetch_all(values, before_row * H, rows * H)
             prefetch_all(d_values, before_row * H, rows * H)
         for unit in range(0, H, LANES):
@@ -264,12 +247,9 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     store_first(d_projected, here, count, dp)
                     store_first(d_h, carried, count, load_first(weights, unit, count) * dp)
                 else:  # (1)
-                    a, dw = _go_back(
-                        cell, projected, values, weights, d_projected, d_values, place, unit, H, dh * h, dh
-                    )
-                    total += dw
+                    a = _go_back(cell, projected, values, d_projected, d_values, place, unit, H, dh * h, dh)
                     store_first(d_h, carried, count, a * dh)
-            if cell >= RG_LRU:  # a cell with weights
+            if cell >= IND_RNN_TANH:  # a cell with weights
                 store(totals, unit, load(totals, unit) + total)
 
 

@@ -188,12 +188,12 @@ def test_states_of_other_shapes_are_refused() -> None:
 
 @pytest.mark.parametrize("share", [(0, 9), (3, 5)], ids=str)
 @pytest.mark.parametrize("H", [1, 18, 32])
-@pytest.mark.parametrize("cell", range(7))
+@pytest.mark.parametrize("cell", range(6))
 def test_kernels_equal_their_plain_reference(cell: int, H: int, share: tuple[int, int]) -> None:
     T, B, draw = 5, 9, test_reference.random(0)
-    blocks = {kernel.MIN_GRU: 2, kernel.MIN_GRU_SIGNED: 3, kernel.MIN_LSTM: 3, kernel.RG_LRU: 2}
-    has_values = cell in (kernel.PLAIN, kernel.RG_LRU)
-    weights = {kernel.RG_LRU: 1, kernel.IND_RNN_TANH: 1, kernel.IND_RNN_RELU: 1}.get(cell, 0)
+    blocks = {kernel.MIN_GRU: 2, kernel.MIN_GRU_SIGNED: 3, kernel.MIN_LSTM: 3}
+    has_values = cell == kernel.PLAIN
+    weights = int(cell in (kernel.IND_RNN_TANH, kernel.IND_RNN_RELU))
     weights_WH = -draw(weights, H).abs()
     values_TBH = draw(T, B, H) if has_values else draw(0, H)
     common = {"projected": draw(T, B, blocks.get(cell, 1) * H), "values": values_TBH, "weights": weights_WH}

@@ -125,9 +125,21 @@ FAULTS = [
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
     Fault("training.gated_norm", "(share * (splat(1.0) - share))", "share", "sigmoid gate"),
-    Fault("training.lru", "dy * gate\n", "dy\n", "lru"),
+    Fault("training.linear_units.lru", "dy * gate\n", "dy\n", "lru"),
     Fault(
-        "training.lru_parts", "fma(re_a, d_im, -im_a * d_re)", "fma(re_a, d_im, im_a * d_re)", "lru", ("training.lru",)
+        "training.linear_units.lru_parts",
+        "fma(re_a, d_im, -im_a * d_re)",
+        "fma(re_a, d_im, im_a * d_re)",
+        "lru",
+        ("training.linear_units.lru",),
+    ),
+    Fault("training.linear_units.rg_lru", "load(du, at) + load(product, at)", "load(du, at)", "rg_lru"),
+    Fault(
+        "training.linear_units.rg_lru_parts",
+        "fma(w_2, load(du, here + apart)",
+        "fma(w_1, load(du, here + apart)",
+        "rg_lru",
+        ("training.linear_units.rg_lru",),
     ),
     Fault("training.heads.token_mix", "(dx - through_last))  # (6)", "dx)  # (6)", "rwkv7"),
     Fault(
@@ -283,6 +295,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_state_space.compare(fault.spec, 2, 21, 12)
         elif fault.spec == "lru":
             test_training.compare("lru", batch=9, steps=20, inputs=18, width=18, seed=0)
+        elif fault.spec == "rg_lru":
+            test_training.compare("rg_lru", batch=9, steps=20, inputs=3, width=18, seed=0)
         elif fault.spec == "projection":
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
         elif fault.spec == "stabilised gates":

@@ -11,8 +11,8 @@ import torch
 
 import arch
 from arch.kernels.reference import lru as plain
-from arch.kernels.training import lru as kernel
-from arch.kernels.training.lru_parts import sizes_of
+from arch.kernels.training.linear_units import lru as kernel
+from arch.kernels.training.linear_units.lru_parts import sizes_of
 from tests.arch.fused import assert_same, layer_of
 from tests.arch.kernels import test_reference, test_training
 

@@ -45,12 +45,14 @@ from arch.kernels.training.chunked import (
     Columns,
     add_biases,
     add_weights,
+    in_whole_vectors,
+    place_of,
     project,
     rows_in,
     steps_at_once,
     stride_of,
 )
-from arch.kernels.training.lru_parts import advance, both_parts, go_back, in_whole_vectors, offsets, place_of, sizes_of
+from arch.kernels.training.linear_units.lru_parts import advance, both_parts, go_back, offsets, sizes_of
 
 
 class Forward(NamedTuple):

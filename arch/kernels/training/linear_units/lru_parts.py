@@ -1,6 +1,6 @@
 """The recurrence of `lru` over a few steps, forward and back, and where its arrays and sums lie.
 
-Equation numbers are those of `arch/lru.py` and `arch/kernels/training/lru.py`. Arrays are flat float32 arrays.
+Equation numbers are those of `arch/lru.py` and of `lru.py` in this folder. Arrays are flat float32 arrays.
 """
 
 # Shape suffixes: B batch, H width, N complex states
@@ -14,15 +14,6 @@ from numba.extending import register_jitable
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
-
-
-@njit
-def in_whole_vectors(numbers, at, count):  # type: ignore[no-untyped-def]
-    """Return a copy of `count` numbers from offset `at` on, followed by zeros up to a whole vector."""
-    copy = np.zeros(panels_of(count) * LANES, np.float32)
-    for unit in range(0, count, LANES):
-        store(copy, unit, load_first(numbers, at + unit, count - unit))
-    return copy
 
 
 @njit
@@ -57,15 +48,6 @@ def offsets(H, N):  # type: ignore[no-untyped-def]
     at_D = at_a + of_a[0] * of_a[1]
     at_W = at_D + of_D[0] * of_D[1]
     return 0, at_C, at_a, at_D, at_W, at_W + of_W[0] * of_W[1]
-
-
-@njit(forceinline=True)
-def place_of(chunk, number):  # type: ignore[no-untyped-def]
-    """Return the row of (T, B, ·) that belongs to a row of a chunk."""
-    rows = chunk.last - chunk.first
-    if rows == chunk.B:
-        return chunk.begin * rows + number
-    return (chunk.begin + number // rows) * chunk.B + chunk.first + number % rows
 
 
 @njit

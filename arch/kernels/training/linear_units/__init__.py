@@ -1,0 +1,1 @@
+"""Linear recurrent units: whole layers of `lru` and `rg_lru`, in one function each."""
