@@ -113,20 +113,16 @@ class RGLRU(DiagonalLayer):
     def project(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.W_vg_GD, self.b_vg_G)  # (1), (7)
 
-    def convolve(
-        self, v: Tensor, inputs_BKH: Tensor | None, *, time: int = 1, backend: Backend = "reference"
-    ) -> tuple[Tensor, Tensor | None]:
+    def convolve(self, v_BTH: Tensor, inputs_BKH: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return u of equation (2) for T steps, and the last inputs of the convolution.
 
         Args:
-            v: v of T steps, (T, B, H) or (B, T, H).
+            v_BTH: v of T steps.
             inputs_BKH: The last inputs before them.
-            time: The dimension of `v` that is the time.
-            backend: `reference` or `fused`, see `arch.core.backend`.
         """
         if self.conv_KH is None or self.conv_H is None or inputs_BKH is None:
-            return v, None
-        return convolve(v, inputs_BKH, self.conv_KH, self.conv_H, time=time, backend=backend)  # (2)
+            return v_BTH, None
+        return convolve(v_BTH, inputs_BKH, self.conv_KH, self.conv_H, backend="reference")  # (2)
 
     def log_decay(self) -> Tensor:
         """Return log a of equation (5) for r = 1, (H,)."""
