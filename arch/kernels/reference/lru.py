@@ -30,8 +30,8 @@ def forward(args: lru.Forward, first: int, last: int) -> None:
         return
     value, p_2 = (functional.gelu(v) @ args.W.T + args.b).chunk(2, 2)
     args.y[:, rows] = value * p_2.sigmoid()  # (4a)
-    if args.kept is not None:
-        args.kept[:, rows] = torch.cat([v, value, p_2.sigmoid()], 2)
+    if args.v is not None:
+        args.v[:, rows] = v
 
 
 def backward(args: lru.Backward, first: int, last: int) -> None:
@@ -43,12 +43,13 @@ def backward(args: lru.Backward, first: int, last: int) -> None:
     sums = args.sums.split([height * width for height, width in shapes])
     d_E, d_C, d_a, d_D, d_W, d_b = (part.view(shape) for part, shape in zip(sums, shapes, strict=True))
     x, h, d_v = args.x[:, rows], args.h[:, rows], args.d_y[:, rows]
-    if args.W is not None and args.kept is not None:
-        v, value, gate = args.kept[:, rows].chunk(3, 2)
-        d_p = torch.cat([d_v * gate, d_v * value * gate * (1 - gate)], 2)  # (7)
+    if args.W is not None and args.b is not None and args.v is not None:
         with torch.enable_grad():
-            v = v.detach().requires_grad_()
+            v = args.v[:, rows].clone().requires_grad_()
             u = functional.gelu(v)
+        value, p_2 = (u.detach() @ args.W.T + args.b).chunk(2, 2)
+        gate = p_2.sigmoid()
+        d_p = torch.cat([d_v * gate, d_v * value * gate * (1 - gate)], 2)  # (7)
         (d_v,) = torch.autograd.grad(u, v, d_p @ args.W)  # (8)
         _add(d_W, _summed(u.detach(), d_p))
         _add(d_b, d_p.sum((0, 1)).unsqueeze(0))

@@ -49,7 +49,7 @@ def forward(args: rg_lru.Forward, first: int, last: int) -> None:
     args.y[:, rows] = functional.linear(h_TBH * functional.gelu(g_TBH), args.W_y, args.b_y)  # (7)
     args.h[rows] = h_BH
     if args.kept is not None:
-        args.kept[:, rows] = torch.cat([v_TBH, g_TBH, r_TBH, i_TBH, h_TBH], 2)
+        args.kept[:, rows] = torch.cat([v_TBH, g_TBH, h_TBH], 2)
 
 
 def backward(args: rg_lru.Backward, first: int, last: int) -> None:
@@ -57,7 +57,7 @@ def backward(args: rg_lru.Backward, first: int, last: int) -> None:
     assert args.sums is not None
     H, rows = args.H, slice(first, last)
     x_TBD, d_y_TBH, before_TBH = args.x[:, rows], args.d_y[:, rows], torch.cat([args.h_0[None], args.kept[:-1, :, -H:]])
-    v_TBH, g_TBH, r_TBH, i_TBH, h_TBH = (part.clone().requires_grad_() for part in args.kept[:, rows].chunk(5, 2))
+    v_TBH, g_TBH, h_TBH = (part.clone().requires_grad_() for part in args.kept[:, rows].chunk(3, 2))
     with torch.enable_grad():
         opened_TBH, convolution = functional.gelu(g_TBH), [v_TBH]
         if args.before is not None and args.w is not None and args.b_c is not None:
@@ -66,6 +66,8 @@ def backward(args: rg_lru.Backward, first: int, last: int) -> None:
         found = convolved(*convolution) if args.w is not None else (v_TBH,)
         q_TBH, c_H = h_TBH.detach() * opened_TBH, args.c.clone().requires_grad_()
         u_TBH = found[0].detach().requires_grad_()
+        gates_TBG = functional.linear(u_TBH.detach(), args.W_ri, args.b_ri).sigmoid()
+        r_TBH, i_TBH = (gate.requires_grad_() for gate in gates_TBG.chunk(2, 2))
     d_q_TBH, d_h_BH = d_y_TBH @ args.W_y, args.d_h[rows]
     (d_g_TBH,) = torch.autograd.grad(q_TBH, g_TBH, d_q_TBH, retain_graph=True)  # (8)
     d_r_TBH, d_i_TBH, d_u_TBH = (torch.empty_like(part) for part in (r_TBH, i_TBH, u_TBH))

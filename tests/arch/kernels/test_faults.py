@@ -125,7 +125,7 @@ FAULTS = [
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
     Fault("training.gated_norm", "(share * (splat(1.0) - share))", "share", "sigmoid gate"),
-    Fault("training.linear_units.lru", "dy * gate\n", "dy\n", "lru"),
+    Fault("training.linear_units.lru", "left) * gate\n", "left)\n", "lru"),
     Fault(
         "training.linear_units.lru_parts",
         "fma(re_a, d_im, -im_a * d_re)",

@@ -111,10 +111,10 @@ def test_kernels_write_what_their_plain_versions_write(sizes: tuple[int, int, bo
     values: dict[str, Any] = {"x": draw(T, B, H), "a": 0.9 * a_2N / a_2N.norm(dim=0), "E": draw(M, H) / H**0.5}
     values |= {"C": draw(H, M) / M**0.5, "D": draw(H), "re_0": draw(B, N), "im_0": draw(B, N), "h": draw(T, B, M)}
     values |= {"W": draw(2 * H, H) / H**0.5 if has_gate else None, "b": draw(2 * H) if has_gate else None}
-    values |= {"kept": draw(T, B, 3 * H) if has_gate else None, "y": draw(T, B, H), "T": T, "B": B, "H": H, "N": N}
+    values |= {"v": draw(T, B, H) if has_gate else None, "y": draw(T, B, H), "T": T, "B": B, "H": H, "N": N}
     values |= {"d_y": draw(T, B, H), "d_re": draw(B, N), "d_im": draw(B, N), "d_x": draw(T, B, H)}
     values["sums"] = draw(sum(height * width for height, width in sizes_of(H, N)))
     forward = test_reference.selected(kernel.Forward, values)
-    test_reference.agree(kernel.forward_rows, plain.forward, forward, share, "h y" + " kept" * has_gate)
+    test_reference.agree(kernel.forward_rows, plain.forward, forward, share, "h y" + " v" * has_gate)
     backward = test_reference.selected(kernel.Backward, values)
     test_reference.agree(kernel.backward_rows, plain.backward, backward, share, "d_re d_im d_x sums")

@@ -10,7 +10,8 @@ d· is the derivative of the loss with respect to ·. dh collects the contributi
     dW  = Σ dp u^T,  db = Σ dp,  dC = Σ dv h^T,  dD = Σ dv ⊙ x,  dE = Σ dh x^T   (11)  over steps and sequences
     dν  = -e^ν ⊙ Re(ā da),  dθ = e^θ ⊙ Im(ā da),  dc = Σ dE ⊙ E,  dB = γ ⊙ dE    (12)
 
-A few steps pass through all equations while they are in the cache. Only h, v, p_1 and g are kept for the backward pass.
+A few steps pass through all equations while they are in the cache. Only h and v are kept for the backward pass, which
+computes p again: for long sequences, this takes less time than moving p through memory.
 `torch` computes a, E and (12), which are small.
 """
 
@@ -63,7 +64,7 @@ class Forward(NamedTuple):
         W, b: Weights (G, H) and biases (G,) of the gated linear unit, or None if there is none.
         re_0, im_0: Real and imaginary parts of the initial state, (B, N).
         h: States, (T, B, M), written.
-        kept: v, p_1 and g (T, B, 3H), written, or None if no backward pass follows.
+        v: v (T, B, H), written, or None if there is no gated linear unit or if no backward pass follows.
         y: Outputs (T, B, H), written.
         T, B, H, N: Steps, batch size, width and complex states.
     """
@@ -78,7 +79,7 @@ class Forward(NamedTuple):
     re_0: Tensor
     im_0: Tensor
     h: Tensor
-    kept: Tensor | None
+    v: Tensor | None
     y: Tensor
     T: int
     B: int
@@ -90,7 +91,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        x, a, E, C, D, W, re_0, im_0, h, kept, T, B, H, N: As for `Forward`.
+        x, a, E, C, D, W, b, re_0, im_0, h, v, T, B, H, N: As for `Forward`.
         d_y: Gradient of the outputs, (T, B, H).
         d_re, d_im: Gradients of the last state (B, N). Receive those of the initial state.
         d_x: Gradient of `x`, (T, B, H), written.
@@ -103,10 +104,11 @@ class Backward(NamedTuple):
     C: Tensor
     D: Tensor
     W: Tensor | None
+    b: Tensor | None
     re_0: Tensor
     im_0: Tensor
     h: Tensor
-    kept: Tensor | None
+    v: Tensor | None
     d_y: Tensor
     d_re: Tensor
     d_im: Tensor
@@ -123,7 +125,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write states and outputs, and what is kept for the backward pass, of rows `first` to `last` of the batch."""
     args = arguments_at(record, Forward)
     T, B, H, N = args.T, args.B, args.H, args.N
-    x, h, kept, y, W = floats(args.x), floats(args.h), floats(args.kept), floats(args.y), floats(args.W)
+    x, h, v, y, W = floats(args.x), floats(args.h), floats(args.v), floats(args.y), floats(args.W)
     rows, panels, of_gate = last - first, panels_of(H), panels_of(2 * H)
     steps, narrow, wide = steps_at_once(rows, T), panels * LANES, of_gate * LANES
     a_re, a_im, D = (
@@ -151,13 +153,13 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
             for unit in range(0, H, LANES):
                 count = H - unit
                 skipped = load(D, unit) * load_first(x, place * H + unit, count)
-                v = load(product, number * narrow + unit) + skipped  # (3)
+                of_v = load(product, number * narrow + unit) + skipped  # (3)
                 if not gated:
-                    store_first(y, place * H + unit, count, v)
+                    store_first(y, place * H + unit, count, of_v)
                     continue
-                store(u, number * narrow + unit, gelu(v))
-                if args.kept != 0:
-                    store_first(kept, place * 3 * H + unit, count, v)
+                store(u, number * narrow + unit, gelu(of_v))
+                if args.v != 0:
+                    store_first(v, place * H + unit, count, of_v)
         if not gated:
             continue
         multiply(p, 0, wide, u, 0, narrow, packed_W, H, rows_in(chunk), of_gate)
@@ -168,9 +170,6 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 value = load_first(p, at, count) + load(b_1, unit)
                 gate = sigmoid(load_first(p, at + H, count) + load(b_2, unit))
                 store_first(y, place * H + unit, count, value * gate)  # (4a)
-                if args.kept != 0:
-                    store_first(kept, (place * 3 + 1) * H + unit, count, value)
-                    store_first(kept, (place * 3 + 2) * H + unit, count, gate)
 
 
 @kernel(ROWS_SIGNATURE)
@@ -178,10 +177,10 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write `d_x`, `d_re` and `d_im`, and add the weight gradients to `sums`, for rows `first` to `last`."""
     args = arguments_at(record, Backward)
     T, B, H, N = args.T, args.B, args.H, args.N
-    x, h, kept, W, d_y = floats(args.x), floats(args.h), floats(args.kept), floats(args.W), floats(args.d_y)
+    x, h, v, W, d_y = floats(args.x), floats(args.h), floats(args.v), floats(args.W), floats(args.d_y)
     d_re, d_im, d_x, sums = floats(args.d_re), floats(args.d_im), floats(args.d_x), floats(args.sums)
     rows, panels, of_gate, of_states = last - first, panels_of(H), panels_of(2 * H), panels_of(2 * N)
-    steps, narrow, padded = steps_at_once(rows, T), panels * LANES, panels_of(N) * LANES
+    steps, narrow, wide, padded = steps_at_once(rows, T), panels * LANES, of_gate * LANES, panels_of(N) * LANES
     a_re, a_im, D = (
         in_whole_vectors(floats(args.a), 0, N),
         in_whole_vectors(floats(args.a), N, N),
@@ -190,9 +189,13 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     gated = args.W != 0
     back_E, back_C = pack(floats(args.E), 0, 2 * N, H, 2 * N, 2 * N), pack(floats(args.C), 0, H, 2 * N, H, H)
     back_W = pack(W, 0, 2 * H, H, 2 * H, 2 * H) if gated else back_E
+    packed_W = pack_transposed(W, 0, 2 * H, 2 * H, H) if gated else back_E
+    b_1 = in_whole_vectors(floats(args.b), 0, H) if gated else D
+    b_2 = in_whole_vectors(floats(args.b), H, H) if gated else D
     of_v, of_h, of_p = stride_of(panels), stride_of(of_states), stride_of(of_gate)
     d_v, d_h = np.empty(steps * rows * of_v, np.float32), np.empty(steps * rows * of_h, np.float32)
-    d_p, u = np.zeros(steps * rows * of_p, np.float32), np.empty(steps * rows * H, np.float32)
+    p, d_p = np.empty(steps * rows * wide, np.float32), np.zeros(steps * rows * of_p, np.float32)
+    u = np.empty(steps * rows * H, np.float32)
     slopes, product = np.empty(steps * rows * narrow, np.float32), np.empty(steps * rows * narrow, np.float32)
     carried = both_parts(d_re, d_im, first, rows, N)
     at_E, at_C, at_a, at_D, at_W, at_b = offsets(H, N)
@@ -204,13 +207,17 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 place = place_of(chunk, number)
                 for unit in range(0, H, LANES):
                     left = H - unit
-                    dy = load_first(d_y, place * H + unit, left)
-                    value, slope = gelu_and_slope(load_first(kept, place * 3 * H + unit, left))
+                    value, slope = gelu_and_slope(load_first(v, place * H + unit, left))
                     store_first(u, number * H + unit, left, value)
                     store(slopes, number * narrow + unit, slope)
-                    gate = load_first(kept, (place * 3 + 2) * H + unit, left)
-                    through = dy * gate
-                    d_gate = through * load_first(kept, (place * 3 + 1) * H + unit, left) * (splat(1.0) - gate)
+            multiply(p, 0, wide, u, 0, H, packed_W, H, count, of_gate)
+            for number in range(count):
+                place = place_of(chunk, number)
+                for unit in range(0, H, LANES):
+                    at, left = number * wide + unit, H - unit
+                    gate = sigmoid(load_first(p, at + H, left) + load(b_2, unit))
+                    through = load_first(d_y, place * H + unit, left) * gate
+                    d_gate = through * (load_first(p, at, left) + load(b_1, unit)) * (splat(1.0) - gate)
                     store_first(d_p, number * of_p + unit, left, through)
                     store_first(d_p, number * of_p + H + unit, left, d_gate)  # (7)
             columns, whole = Columns(d_p, 0, of_p, of_gate), Chunk(0, 1, count, 0, count)
@@ -258,11 +265,11 @@ class Scan(torch.autograd.Function):
         E_MH = (gamma_log_N.exp().unsqueeze(1) * B_MH.unflatten(0, (2, N))).flatten(0, 1)
         W_GH, b_G = gate or (None, None)
         h_TBM, y_TBH = x_TBH.new_empty(T, B, 2 * N), x_TBH.new_empty(T, B, H)
-        kept = x_TBH.new_empty(T, B, 3 * H) if keeps and gate else None
-        given = (x_TBH, a_2N, E_MH, C_HM, D_H, W_GH, b_G, re_BN, im_BN, h_TBM, kept, y_TBH)
+        v_TBH = x_TBH.new_empty(T, B, H) if keeps and gate else None
+        given = (x_TBH, a_2N, E_MH, C_HM, D_H, W_GH, b_G, re_BN, im_BN, h_TBM, v_TBH, y_TBH)
         run_rows(forward_rows, Forward(*given, T, B, H, N), B, _work(T * B, H, N), ROWS)
         ctx.reference, ctx.has_gate = reference, bool(gate)
-        ctx.save_for_backward(*inputs, a_2N, E_MH, h_TBM, *([] if kept is None else [kept]))
+        ctx.save_for_backward(*inputs, a_2N, E_MH, h_TBM, *([] if v_TBH is None else [v_TBH]))
         re_BN, im_BN = h_TBM[-1].split(N, 1)
         return y_TBH, re_BN.clone(memory_format=CONTIGUOUS), im_BN.clone(memory_format=CONTIGUOUS)
 
@@ -271,25 +278,15 @@ class Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         count = 11 if ctx.has_gate else 9
-        inputs, (a_2N, E_MH, h_TBM, *kept) = saved[:count], saved[count:]
+        inputs, (a_2N, E_MH, h_TBM, *v) = saved[:count], saved[count:]
         if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
         x_TBH, re_BN, im_BN, nu_N, theta_N, gamma_log_N, _, C_HM, D_H, *gate = inputs
         (T, B, H), N = x_TBH.shape, len(nu_N)
         d_re_BN, d_im_BN = (gradient.clone(memory_format=CONTIGUOUS) for gradient in gradients[1:])
         d_x_TBH = torch.empty_like(x_TBH, memory_format=CONTIGUOUS)
-        given = (
-            x_TBH,
-            a_2N,
-            E_MH,
-            C_HM,
-            D_H,
-            gate[0] if gate else None,
-            re_BN,
-            im_BN,
-            h_TBM,
-            kept[0] if kept else None,
-        )
+        W_GH, b_G = gate or (None, None)
+        given = (x_TBH, a_2N, E_MH, C_HM, D_H, W_GH, b_G, re_BN, im_BN, h_TBM, v[0] if v else None)
         arguments = Backward(*given, gradients[0], d_re_BN, d_im_BN, d_x_TBH, None, T, B, H, N)
         shapes = sizes_of(H, N)
         counts = [rows * columns for rows, columns in shapes]

@@ -11,7 +11,8 @@ With g = W_g x + b_g, q = h ⊙ gelu(g), and c = -8 softplus(Λ):
     dx  = W_v^T dv + W_g^T dg                                                              (12)
 
 The derivatives of (5) and (6) are in `arch/kernels/cells/diagonal.py`. A few steps pass through all equations while
-they are in the cache. Only v, g, r, i and h are kept for the backward pass.
+they are in the cache. Only v, g and h are kept for the backward pass, which computes r and i again: for long sequences,
+this takes less time than moving them through memory.
 """
 
 # Shape suffixes: T time, B batch, D input width, H hidden width, G = 2H rows, K taps, L = K - 1 inputs before a step
@@ -79,7 +80,7 @@ class Forward(NamedTuple):
         W_y, b_y: W_y (H, H) and b_y (H,).
         before, w, b_c: Inputs of the convolution before the first step (B, L, H), filters (K, H) and bias (H,), or
             None if there is no convolution.
-        kept: v, g, r, i and h (T, B, `KEPT` · H), written, or None if no backward pass follows.
+        kept: v, g and h (T, B, `KEPT` · H), written, or None if no backward pass follows.
         y, h: Outputs (T, B, H) and last state (B, H), written.
         last: Last inputs of the convolution (B, L, H), written, or None.
         T, B, D, H: Steps, batch size, input width, hidden width.
@@ -111,7 +112,7 @@ class Backward(NamedTuple):
     """Arguments of `backward_rows`.
 
     Args:
-        x, h_0, W_vg, W_ri, c, W_y, before, w, b_c, kept, T, B, D, H: As for `Forward`.
+        x, h_0, W_vg, W_ri, b_ri, c, W_y, before, w, b_c, kept, T, B, D, H: As for `Forward`.
         d_y, d_last: Gradients of the outputs and of the last inputs of the convolution, or None.
         d_h: Gradient of the last state (B, H). Receives that of the initial state.
         d_x: Gradient of `x` (T, B, D), written, or None if it is not needed.
@@ -124,6 +125,7 @@ class Backward(NamedTuple):
     h_0: Tensor
     W_vg: Tensor
     W_ri: Tensor
+    b_ri: Tensor
     c: Tensor
     W_y: Tensor
     before: Tensor | None
@@ -229,6 +231,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_x, sums = floats(args.d_x), floats(args.sums)
     rows, panels, both = last - first, panels_of(H), panels_of(2 * H)
     steps, padded, wide, stride = steps_at_once(rows, T), panels * LANES, both * LANES, stride_of(both)
+    packed_ri = pack_transposed(floats(args.W_ri), 0, 2 * H, 2 * H, H)
+    b_r, b_i = in_whole_vectors(floats(args.b_ri), 0, H), in_whole_vectors(floats(args.b_ri), H, H)
     back_vg, back_y = pack(floats(args.W_vg), 0, 2 * H, D, 2 * H, wide), pack(floats(args.W_y), 0, H, H, H, H)
     back_ri, c = pack(floats(args.W_ri), 0, 2 * H, H, 2 * H, 2 * H), in_whole_vectors(floats(args.c), 0, H)
     filters, bias = _filters(args)
@@ -241,7 +245,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         np.empty(most * padded, np.float32),
     )
     d_gates, d_vg = np.zeros(most * stride, np.float32), np.zeros(most * stride, np.float32)
-    carried = np.empty(apart, np.float32)
+    gates, carried = np.empty(most * wide, np.float32), np.empty(apart, np.float32)
     _read_rows(d_h, first * H, H, carried, 0, rows, H)
     at_ri, at_y = (D + 1) * wide, (D + H + 2) * wide
     at_b, at_c = at_y + H * padded, at_y + (H + 1) * padded
@@ -257,11 +261,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 _read_rows(floats(args.before), (first * BEFORE + BEFORE + t) * H, BEFORE * H, v, to, rows, H)
         convolved(u, v, filters, bias, has_conv, chunk, H)
         project(dq, d_y, H, back_y, panels, chunk)  # (8)
-        go_back(args, chunk, c, u, dq, q, d_gates, d_vg, stride, du, carried, sums, at_c)
+        multiply(gates, 0, wide, u, 0, H, packed_ri, H, count, both)
+        go_back(args, chunk, c, gates, b_r, b_i, u, dq, q, d_gates, d_vg, stride, du, carried, sums, at_c)
         add_weights(sums, at_y, d_y, H, Columns(q, 0, padded, panels), chunk)
-        gates = Columns(d_gates, 0, stride, both)
-        add_weights(sums, at_ri, u, H, gates, whole)
-        add_biases(sums, at_ri + H * wide, gates, whole)  # (11)
+        columns = Columns(d_gates, 0, stride, both)
+        add_weights(sums, at_ri, u, H, columns, whole)
+        add_biases(sums, at_ri + H * wide, columns, whole)  # (11)
         multiply(product, 0, padded, d_gates, 0, stride, back_ri, 2 * H, count, panels)
         for unit in range(0, H, LANES):
             total, left = load(sums, at_b + unit), H - unit
@@ -317,13 +322,13 @@ class Scan(torch.autograd.Function):
         *inputs, kept = ctx.saved_tensors
         if needs_reference(*gradients):
             return None, None, *reference_gradients(ctx.reference, inputs, gradients)
-        x_TBD, h_BH, W_vg_GD, _, W_ri_GH, _, c_H, W_y_HH, _, *conv = inputs
+        x_TBD, h_BH, W_vg_GD, _, W_ri_GH, b_ri_G, c_H, W_y_HH, _, *conv = inputs
         d_y_TBH, d_h_BH, *d_last = gradients
         (T, B, D), H = x_TBD.shape, h_BH.shape[1]
         d_h_BH = d_h_BH.clone(memory_format=CONTIGUOUS)
         d_x_TBD = torch.empty_like(x_TBD, memory_format=CONTIGUOUS) if ctx.needs_input_grad[2] else None
         d_before = torch.empty_like(conv[0], memory_format=CONTIGUOUS) if conv else None
-        given = (x_TBD, h_BH, W_vg_GD, W_ri_GH, c_H, W_y_HH, *(conv or (None,) * 3), kept)
+        given = (x_TBD, h_BH, W_vg_GD, W_ri_GH, b_ri_G, c_H, W_y_HH, *(conv or (None,) * 3), kept)
         written = (d_y_TBH, d_last[0] if conv else None, d_h_BH, d_x_TBD, d_before, None)
         size, work = sum(rows * width for rows, width in shapes_of_sums(D, H)), 2 * _work(T * B, D, H)
         sums = sum_rows(backward_rows, Backward._make([*given, *written, T, B, D, H]), B, work, (size,))

@@ -20,8 +20,8 @@ from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import place_of, rows_in
 
-KEPT = 5
-"""Numbers per unit and step that the backward pass reads: v, W_g x + b_g, r, i and h, in blocks of H."""
+KEPT = 3
+"""Numbers per unit and step that the backward pass reads: v, W_g x + b_g and h, in blocks of H."""
 BEFORE = CONV_STEPS - 1
 """Number of inputs before a step that the convolution reads."""
 
@@ -66,7 +66,7 @@ def convolved(u, v, filters, bias, has_conv, chunk, H):  # type: ignore[no-untyp
 
 @njit
 def advance(args, chunk, sums, stride, u, opened, c, b_r, b_i, state):  # type: ignore[no-untyped-def]
-    """Write h ⊙ gelu(W_g x + b_g) of a chunk to `opened`, and keep r, i and h.
+    """Write h ⊙ gelu(W_g x + b_g) of a chunk to `opened`, and keep h.
 
     Args:
         args: The `Forward`.
@@ -92,32 +92,32 @@ def advance(args, chunk, sums, stride, u, opened, c, b_r, b_i, state):  # type: 
                 at = number * padded + unit
                 store(opened, at, h * load(opened, at))  # (7)
                 if args.kept != 0:
-                    to = (place_of(chunk, number) * KEPT + 2) * H + unit
-                    store_first(kept, to, count, r)
-                    store_first(kept, to + H, count, i)
-                    store_first(kept, to + 2 * H, count, h)
+                    store_first(kept, (place_of(chunk, number) * KEPT + 2) * H + unit, count, h)
 
 
 @njit
-def go_back(args, chunk, c, u, dq, q, d_gates, d_vg, stride, du, carried, sums, at_c):  # type: ignore[no-untyped-def]
+def go_back(args, chunk, c, gates, b_r, b_i, u, dq, q, d_gates, d_vg, stride, du, carried, sums, at_c):  # type: ignore[no-untyped-def]
     """Write q, the gradients of the sums of r and i, du of (9) and dg of a chunk, and add dc to `sums`.
 
     Args:
         args: The `Backward`.
         chunk: The `Chunk`.
         c: Array of -8 softplus(Λ), padded.
+        gates: Array of the sums of r and i without biases, rows of whole vectors.
+        b_r, b_i: Arrays of the biases of the gates, padded.
         u, dq: Arrays of u, (rows of the chunk, H), and of dq, padded rows.
         q: Array of q, padded rows, written.
-        d_gates, d_vg, stride: Arrays of the gradients of the sums of r and i, and of v and W_g x + b_g, and their row
-            stride. The former and the second half of the latter are written.
+        d_gates: Array of the gradients of the sums of r and i, written.
+        d_vg: Array whose rows end with the gradient of W_g x + b_g, written.
+        stride: Distance between the rows of `d_gates`, and of `d_vg`.
         du: Array of the part of du that does not pass through the gates, padded rows, written.
         carried: Array of a ⊙ dh, padded rows of the batch. It is changed.
         sums, at_c: Array of the sums, and the offset of dc.
     """
     H, B, rows, kept = args.H, chunk.B, chunk.last - chunk.first, floats(args.kept)
-    padded = panels_of(H) * LANES
+    padded, wide = panels_of(H) * LANES, panels_of(2 * H) * LANES
     for t in range(chunk.end - 1, chunk.begin - 1, -1):
-        before, before_at, apart = kept, ((t - 1) * B + chunk.first) * KEPT * H + 4 * H, KEPT * H
+        before, before_at, apart = kept, ((t - 1) * B + chunk.first) * KEPT * H + 2 * H, KEPT * H
         if t == 0:
             before, before_at, apart = floats(args.h_0), chunk.first * H, H
         for unit in range(0, H, LANES):
@@ -126,11 +126,12 @@ def go_back(args, chunk, c, u, dq, q, d_gates, d_vg, stride, du, carried, sums, 
                 number, from_kept = (t - chunk.begin) * rows + row, (t * B + chunk.first + row) * KEPT * H + unit
                 at, to = number * padded + unit, number * stride + unit
                 gate, slope = gelu_and_slope(load_first(kept, from_kept + H, count))
-                h, of_q = load_first(kept, from_kept + 4 * H, count), load(dq, at)
+                h, of_q = load_first(kept, from_kept + 2 * H, count), load(dq, at)
                 store(q, at, h * gate)
                 store_first(d_vg, to + H, count, of_q * h * slope)  # (8)
                 dh = fma(of_q, gate, load(carried, row * padded + unit))  # (8)
-                r, i = load_first(kept, from_kept + 2 * H, count), load_first(kept, from_kept + 3 * H, count)
+                r = sigmoid(load_first(gates, number * wide + unit, count) + load(b_r, unit))  # (3)
+                i = sigmoid(load_first(gates, number * wide + H + unit, count) + load(b_i, unit))  # (4)
                 of_u, da = (
                     load_first(u, number * H + unit, count),
                     dh * load_first(before, before_at + row * apart + unit, count),
