@@ -27,11 +27,9 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, uniform
+from arch.core.memory.normaliser import normalised
 from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
-
-EPSILON = 1e-6
-"""ε of equation (4), as in the authors' implementation."""
 
 
 class LinearAttentionState(NamedTuple):
@@ -86,8 +84,7 @@ class LinearAttention(HeadLayer):
         parts = (featured, featured, Part(self.width, heads=self.heads, counts=True))
         q_BTNK, k_BTNK, v_BTNU = project(x_BTD, self.W_PD, self.b_P, parts, backend=self.backend)  # (1)
         y_BTNU, S_BNKU = matrix_memory.scan(q_BTNK, k_BTNK, v_BTNU, state.S_BNKU, backend=self.backend)  # (2), (3)
-        y_BTNK, total_BTN1 = y_BTNU.split([self.keys, 1], -1)
-        y_BTNK = y_BTNK * (total_BTN1 + EPSILON).reciprocal()  # (4); its gradient costs less than that of a division
+        y_BTNK = normalised(y_BTNU, backend=self.backend)  # (4)
         h_BTH = project_one(y_BTNK.flatten(2), self.W_HH, self.b_H, backend=self.backend)  # (5)
         return h_BTH, LinearAttentionState(S_BNKU)
 

@@ -37,6 +37,7 @@ from arch.core import matrix_memory
 from arch.core.backend import Backend, Weight, is_fused
 from arch.core.layer import BlockOptions, require_steps
 from arch.core.memory.heads import HeadLayer, gated_norm, uniform
+from arch.core.memory.normaliser import normalised
 from arch.core.memory.projection import Part, project, project_one
 from arch.core.streaming_spec import StreamingSpec
 from arch.kernels.runtime.tensors import MIN_STABILISER
@@ -112,8 +113,7 @@ class MLSTM(HeadLayer):
             strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
-        read_BTNK, total_BTN1 = read_BTNV.split([q_BTNK.shape[3], 1], 3)
-        h_BTNK = read_BTNK * torch.maximum(total_BTN1.abs(), least_BTN.unsqueeze(3)).reciprocal()  # (6)
+        h_BTNK = normalised(read_BTNV, least_BTN, backend=self.backend)  # (6)
         gated_BTH = gated_norm(h_BTNK, o_BTH, self.gain_H, self.offset_H, gate="sigmoid", backend=self.backend)
         h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
         return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)

@@ -62,6 +62,12 @@ TABLES = (
         "",
     ),
     (
+        "core/memory/normaliser.py",
+        transitions.mlstm_equals_its_parallel_form,
+        {"normaliser without its absolute value": ("t_BTN1.abs()", "t_BTN1")},
+        "mlstm",
+    ),
+    (
         "mlstm.py",
         transitions.mlstm_equals_its_parallel_form,
         {
@@ -71,7 +77,6 @@ TABLES = (
                 "torch.exp(-m_BTN.clamp(min=MIN_STABILISER))",
                 "m_BTN.new_ones(m_BTN.shape)",
             ),
-            "normaliser without its absolute value": ("total_BTN1.abs()", "total_BTN1"),
             "keys not divided by the root of their width": ("(i_BTN / math.sqrt(q_BTNK.shape[3]))", "i_BTN"),
             "input and forget gates swapped": ("i_BTN, f_BTN = gates_BTG", "f_BTN, i_BTN = gates_BTG"),
         },

@@ -45,9 +45,14 @@ TABLES: list[tuple[str, Callable[..., None], dict[str, tuple[str, str]], str]] =
         "linear_attention.py",
         matrix_memories_equal_masked_attention,
         {
-            "normaliser missing": ("y_BTNK * (total_BTN1 + EPSILON).reciprocal()", "y_BTNK"),
             "no feature map": ('Part(self.width, "feature", self.heads)', 'Part(self.width, "none", self.heads)'),
         },
+        "linear_attention",
+    ),
+    (
+        "core/memory/normaliser.py",
+        matrix_memories_equal_masked_attention,
+        {"normaliser missing": ("r_BTNV * divisor_BTN1.reciprocal()", "r_BTNV")},
         "linear_attention",
     ),
     (

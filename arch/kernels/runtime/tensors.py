@@ -13,6 +13,9 @@ NORM_EPSILON = 1e-5
 UNIT_EPSILON = 1e-6
 """Summand under the root of the norms that the kernels scale to 1. It keeps the scale of a zero vector finite."""
 
+TOTAL_EPSILON = 1e-6
+"""Summand of the totals that `linear_attention` divides by, as in the authors' implementation."""
+
 MIN_STABILISER = -80.0
 """Smallest stabiliser m of `mlstm` in e^-m. Below it, e^-m could overflow in float32."""
 

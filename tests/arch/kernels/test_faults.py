@@ -27,6 +27,7 @@ from arch.kernels.streaming import model_step
 from tests.arch.kernels import (
     test_block,
     test_matrix_memory,
+    test_normaliser,
     test_projection,
     test_stabilised_gates,
     test_state_space,
@@ -121,6 +122,8 @@ FAULTS = [
         "through_f + dm, through_i",
         "stabilised gates",
     ),
+    Fault("training.heads.normaliser", "least > size else size", "least < size else size", "normaliser"),
+    Fault("training.heads.normaliser", "slope * share * of_divisor", "share * of_divisor", "normaliser"),
     Fault("training.heads.projection", "smaller(r, splat(1.0))", "splat(1.0)", "projection"),
     Fault("training.heads.projection", "r[to + numbers] = np.float32(1)", "r[to + numbers] = p[0]", "projection"),
     Fault("training.heads.projection", "splat(-1.0))  # (3)", "splat(1.0))  # (3)", "rotating projection"),
@@ -301,6 +304,8 @@ def test_a_fault_in_training_is_caught(fault: Fault, tmp_path: Path, monkeypatch
             test_projection.test_parts_and_gradients_equal_the_equations("split", True, (3, 50, 28))
         elif fault.spec == "stabilised gates":
             test_stabilised_gates.test_gates_and_gradients_equal_the_equations((9, 40, 2))
+        elif fault.spec == "normaliser":
+            test_normaliser.test_results_and_gradients_equal_the_equations("least", (2, 7, 3, 14))
         elif fault.spec in test_matrix_memory.LAYERS:
             test_matrix_memory.test_gradients_of_layers_equal_the_equations(fault.spec)
         elif fault.spec == "sigmoid gate":

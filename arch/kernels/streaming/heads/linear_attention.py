@@ -6,13 +6,14 @@ import numpy as np
 from numba import njit
 
 from arch.kernels.runtime.jit import kernel
+from arch.kernels.runtime.tensors import TOTAL_EPSILON
 from arch.kernels.simd.activation import SIGMOID_SATURATES, exp
 from arch.kernels.simd.matvec import apply, floats
 from arch.kernels.simd.vector import LANES, larger, load_first, positive, smaller, splat, store_first
 from arch.kernels.streaming.heads.parts import remember, scale
 from arch.kernels.streaming.record import LAYER_SIGNATURE, parts_of
 
-EPSILON = np.float32(1e-6)
+EPSILON = np.float32(TOTAL_EPSILON)
 """ε of equation (4)."""
 
 
