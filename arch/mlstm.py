@@ -22,7 +22,7 @@ Gate weights start at zero. b_f starts evenly spaced from 3 to 6 over the heads,
     numbers moved per step: all weights; H (K + 1) + N numbers of state, read and written              (9)
 """
 
-# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, V = K + 1, G = 2N
+# Shape suffixes: B batch, T time, D input width, H width, N heads, K head width, U = K + 1, G = 2N
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FIRST_FORGET_BIAS, LAST_FORGET_BIAS = 3.0, 6.0
 class MLSTMState(NamedTuple):
     """The state of an mLSTM layer."""
 
-    memory_BNKV: Tensor
+    memory_BNKU: Tensor
     """C, with n as its last column."""
     stabiliser_BN: Tensor
     """m."""
@@ -100,23 +100,23 @@ class MLSTM(HeadLayer):
         keys = Part(H, heads=N)
         parts = (keys, keys, Part(H, heads=N, counts=True), Part(H), Part(2 * N))
         weights = torch.cat([self.W_qkvo_4HD, self.W_if_2ND]), torch.cat([self.b_qkvo_4H, self.b_if_2N])
-        q_BTNK, k_BTNK, v_BTNV, o_BTH, gates_BTG = project(
+        q_BTNK, k_BTNK, v_BTNU, o_BTH, gates_BTG = project(
             x_BTD, *weights, parts, backend=self.backend
         )  # (1), (2); / √K is part of i
         i_BTN, f_BTN, least_BTN, stabiliser_BN = stabilised_gates(gates_BTG, state.stabiliser_BN, backend=self.backend)
-        read_BTNV, memory_BNKV = matrix_memory.scan(
+        read_BTNU, memory_BNKU = matrix_memory.scan(
             q_BTNK,
             k_BTNK,
-            v_BTNV,
-            state.memory_BNKV,
+            v_BTNU,
+            state.memory_BNKU,
             decay=f_BTN.unsqueeze(3),
             strength=(i_BTN / math.sqrt(q_BTNK.shape[3])).unsqueeze(3),
             backend=self.backend,
         )  # (5)
-        h_BTNK = normalised(read_BTNV, least_BTN, backend=self.backend)  # (6)
+        h_BTNK = normalised(read_BTNU, least_BTN, backend=self.backend)  # (6)
         gated_BTH = gated_norm(h_BTNK, o_BTH, self.gain_H, self.offset_H, gate="sigmoid", backend=self.backend)
         h_BTH = project_one(gated_BTH, self.W_HH, self.b_H, backend=self.backend)  # (7)
-        return h_BTH, MLSTMState(memory_BNKV, stabiliser_BN)
+        return h_BTH, MLSTMState(memory_BNKU, stabiliser_BN)
 
     def gates(self, x_BD: Tensor, state: MLSTMState) -> dict[str, Tensor]:
         """Return σ(ĩ) and σ(f̃) as `input` and `forget`, each (B, N), and σ(W_o x + b_o) as `output`, (B, H).

@@ -51,8 +51,17 @@ def rotated(a, a_i, h, h_i, x):  # type: ignore[no-untyped-def]
 
 
 @njit
+def inverse_square(A, A_i):  # type: ignore[no-untyped-def]
+    """Return 1 / |A|² from real and imaginary part, or NaN for A = 0."""
+    size = A * A + A_i * A_i
+    return 1 / size if size != 0 else math.nan
+
+
+@njit
 def zero_order_hold(step, A, A_i):  # type: ignore[no-untyped-def]
     """Return a of (1) and b of (3) of `s4d`, each as real and imaginary part, for one state in float64.
+
+    b is NaN for A = 0, as in the equations.
 
     Args:
         step: Δ.
@@ -60,5 +69,5 @@ def zero_order_hold(step, A, A_i):  # type: ignore[no-untyped-def]
     """
     less, sine, cosine = math.expm1(step * A), math.sin(step * A_i / 2), math.cos(step * A_i / 2)
     real, imag = less - 2 * (less + 1) * sine * sine, 2 * (less + 1) * sine * cosine  # a - 1, without cancellation
-    size = A * A + A_i * A_i
-    return real + 1, imag, (real * A + imag * A_i) / size, (imag * A - real * A_i) / size
+    share = inverse_square(A, A_i)
+    return real + 1, imag, (real * A + imag * A_i) * share, (imag * A - real * A_i) * share

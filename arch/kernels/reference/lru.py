@@ -43,7 +43,8 @@ def backward(args: lru.Backward, first: int, last: int) -> None:
     sums = args.sums.split([height * width for height, width in shapes])
     d_E, d_C, d_a, d_D, d_W, d_b = (part.view(shape) for part, shape in zip(sums, shapes, strict=True))
     x, h, d_v = args.x[:, rows], args.h[:, rows], args.d_y[:, rows]
-    if args.W is not None and args.b is not None and args.v is not None:
+    if args.W is not None:
+        assert args.b is not None and args.v is not None
         with torch.enable_grad():
             v = args.v[:, rows].clone().requires_grad_()
             u = functional.gelu(v)

@@ -46,6 +46,6 @@ def prefetch(typing: Any, array: types.Array, at: types.Integer) -> Any:
 
 @njit(forceinline=True)
 def prefetch_all(array, at, count):  # type: ignore[no-untyped-def]
-    """Ask the processor to load array[at : at + count] of a flat float32 array."""
+    """Ask the processor to load array[at : at + count] of a flat float32 array, but perhaps not its last line."""
     for number in range(at, at + count, LINE):
         prefetch(array, number)

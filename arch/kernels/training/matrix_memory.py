@@ -333,14 +333,14 @@ class Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, sizes: Sizes, learns: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, sizes: Sizes, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         q_BQNK, w_BTNK, v_BTNV, S_BNKV = inputs[:4]
         B, T, N, V = v_BTNV.shape
         y_BQNV = w_BTNK.new_empty(*q_BQNK.shape[:2], N, V)
         last_BNKV = torch.empty_like(S_BNKV)
         u_BTNV = torch.empty_like(v_BTNV) if sizes.corrects else None
         C = -(-T // sizes.segment)
-        checkpoints_BNCKV = w_BTNK.new_empty(B, N, C, sizes.K, V) if learns else None
+        checkpoints_BNCKV = w_BTNK.new_empty(B, N, C, sizes.K, V) if saves else None
         written = (y_BQNV, last_BNKV, u_BTNV, checkpoints_BNCKV)
         arguments = Forward._make([*_all(sizes, inputs), *written, *sizes])
         run_rows(forward_rows, arguments, B, _work(sizes))

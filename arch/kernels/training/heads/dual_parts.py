@@ -82,17 +82,17 @@ def spread_heads(numbers, N, V, spread):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
-def advance(S, at, to, width, K, a, x, c, of_B):  # type: ignore[no-untyped-def]
+def advance(S, at, width, K, a, x, c, of_B):  # type: ignore[no-untyped-def]
     """Write LANES channels of the memory after a step by (2).
 
     Args:
-        S, at, to, width: Array of both memories, offsets of these channels, which may be equal, and width of a row.
+        S, at, width: Array of the memory, offset of these channels, and width of a row.
         K: Number of rows.
         a, x: Vectors of a and x of these channels.
         c, of_B: Array and offset of B.
     """
     for k in range(K):
-        store(S, to + k * width, fma(a, load(S, at + k * width), x * splat(c[of_B + k])))
+        store(S, at + k * width, fma(a, load(S, at + k * width), x * splat(c[of_B + k])))
 
 
 @njit(forceinline=True)

@@ -15,8 +15,8 @@ d· is the derivative of the loss with respect to ·. dS collects the contributi
     dd = σ(d + b) dΔ,  db = Σ dd,  dS ← a dS                   (8)
 
 A vector holds one row of the memory for LANES channels, of one head or of several, so that no lane is empty between
-heads, and only dB, dC and the sums over heads cross lanes. The forward pass keeps the memory before every √T-th step,
-from where the backward pass computes it again.
+heads, and only dB, dC and the sums over heads cross lanes. The forward pass stores the memory before every
+`segment`-th step, about √T of them, from where the backward pass computes it again.
 """
 
 # Shape suffixes: B batch, T time, N heads, K states, V head width, E = N V channels, C = E + 2 K, S checkpoints,
@@ -172,6 +172,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     strengths, written, skips = memory_of(held[3]), memory_of(held[4]), memory_of(held[5])
     spread_heads(floats(args.skip), N, V, skips)
     for row in range(first, last):
+        clear(S, K * width)
         copy_memory(S_0, row * N * K * V, N, K, V, width, S)
         for begin in range(0, T, segment):
             steps = min(segment, T - begin)
@@ -204,7 +205,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                     _store_result(y, to + 3 * E, c, at + 3 * channels + e, count, skip, reads[3])
                 for step in range(whole, steps):
                     at, now, read = (row * T + begin + step) * channels, step * width + e, splat(0.0)
-                    advance(S, e, e, width, K, load(decays, now), load(written, now), c, at + E)  # (2)
+                    advance(S, e, width, K, load(decays, now), load(written, now), c, at + E)  # (2)
                     for k in range(K):
                         read = fma(load(S, e + k * width), splat(c[at + E + K + k]), read)
                     _store_result(y, (row * T + begin + step) * E + e, c, at + e, count, skip, read)
@@ -247,6 +248,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_skip, ones, maps, gradients = memory_of(held[12]), memory_of(held[13]), memory_of(held[14]), memory_of(held[15])
     spread_heads(floats(args.skip), N, V, skips)
     for row in range(first, last):
+        clear(dS, padded * width)
         copy_memory(d_S, row * N * K * V, N, K, V, width, dS)
         for begin in range((saved - 1) * segment, -1, -segment):
             steps = min(segment, T - begin)
@@ -330,11 +332,11 @@ class DualScan(torch.autograd.Function):
     """The map from c (B, T, C), d (B, T, N), A, b and D (N,) and S (B, N, K, V) to y (B, T, E) and the last memory."""
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, sizes: Sizes, learns: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, sizes: Sizes, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         c_BTC, _, _, _, _, S_BNKV = inputs
         (T, N, K, V, segment), B = sizes, len(c_BTC)
         y_BTE, last_BNKV = c_BTC.new_empty(B, T, N * V), torch.empty_like(S_BNKV)
-        checkpoints_BSKP = c_BTC.new_empty(B, -(-T // segment), K, int(whole_vectors(N * V))) if learns else None
+        checkpoints_BSKP = c_BTC.new_empty(B, -(-T // segment), K, int(whole_vectors(N * V))) if saves else None
         arguments = Forward._make([*inputs, y_BTE, last_BNKV, checkpoints_BSKP, *sizes])
         run_rows(forward_rows, arguments, B, B * T * N * K * V // LANES)
         ctx.reference, ctx.sizes = reference, sizes

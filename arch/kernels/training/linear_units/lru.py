@@ -257,7 +257,7 @@ class Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBH, re_BN, im_BN, nu_N, theta_N, gamma_log_N, B_MH, C_HM, D_H, *gate = inputs
         (T, B, H), N = x_TBH.shape, len(nu_N)
         size_N, phase_N = torch.exp(-nu_N.exp()), theta_N.exp()
@@ -265,7 +265,7 @@ class Scan(torch.autograd.Function):
         E_MH = (gamma_log_N.exp().unsqueeze(1) * B_MH.unflatten(0, (2, N))).flatten(0, 1)
         W_GH, b_G = gate or (None, None)
         h_TBM, y_TBH = x_TBH.new_empty(T, B, 2 * N), x_TBH.new_empty(T, B, H)
-        v_TBH = x_TBH.new_empty(T, B, H) if keeps and gate else None
+        v_TBH = x_TBH.new_empty(T, B, H) if saves and gate else None
         given = (x_TBH, a_2N, E_MH, C_HM, D_H, W_GH, b_G, re_BN, im_BN, h_TBM, v_TBH, y_TBH)
         run_rows(forward_rows, Forward(*given, T, B, H, N), B, _work(T * B, H, N), ROWS)
         ctx.reference, ctx.has_gate = reference, bool(gate)

@@ -211,7 +211,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
             to = place_of(chunk, number) * H
             for unit in range(0, H, LANES):
                 store_first(y, to + unit, H - unit, load(product, number * padded + unit) + load(b_y, unit))  # (7)
-        for at in range(0, BEFORE * apart, LANES):
+        for at in range(0, BEFORE * apart if has_conv else 0, LANES):
             store(v, at, load(v, count * padded + at))
     for row in range(rows):
         for unit in range(0, H, LANES):
@@ -303,12 +303,12 @@ class Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, reference: Reference, keeps: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, reference: Reference, saves: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
         x_TBD, h_BH = inputs[:2]
         (T, B, D), H = x_TBD.shape, h_BH.shape[1]
         before_BLH, w_KH, b_H = inputs[9:] or (None,) * 3
         y_TBH, after_BH = x_TBD.new_empty(T, B, H), torch.empty_like(h_BH, memory_format=CONTIGUOUS)
-        kept = x_TBD.new_empty(T, B, KEPT * H) if keeps else None
+        kept = x_TBD.new_empty(T, B, KEPT * H) if saves else None
         last = None if before_BLH is None else torch.empty_like(before_BLH, memory_format=CONTIGUOUS)
         given = (*inputs[:9], before_BLH, w_KH, b_H, kept, y_TBH, after_BH, last)
         run_rows(forward_rows, Forward._make([*given, T, B, D, H]), B, _work(T * B, D, H), ROWS)

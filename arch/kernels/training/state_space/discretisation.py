@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from arch.kernels.cells.state_space import zero_order_hold
+from arch.kernels.cells.state_space import inverse_square, zero_order_hold
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.runtime.launch import (
     CONTIGUOUS,
@@ -110,7 +110,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             real, imag, b, b_i = zero_order_hold(step, A.real, A.imag)
             back, dc = complex(b, -b_i), complex(d_c[at], d_c[NH + at])
             dC, db = 2 * back * dc, 2 * complex(C[at], -C[NH + at]) * dc  # (2)
-            db_A = db * A / (A.real * A.real + A.imag * A.imag)
+            db_A = db * A * inverse_square(A.real, A.imag)
             dv = complex(real, -imag) * (complex(d_a[at], d_a[NH + at]) + db_A)  # (3)
             dA = step * dv - db_A * back  # (4)
             of_step += A.real * dv.real + A.imag * dv.imag

@@ -75,7 +75,7 @@ def read(total, h, maps, at):  # type: ignore[no-untyped-def]
 
 @njit(forceinline=True)
 def go_back(n, maps, at, padded, least, step, d, before, after, later, decays, rates, d_rates, d_B, d_C, to):  # type: ignore[no-untyped-def]
-    """Add the gradients of one of four states at one step. Returns dh of the step before, and the new sums.
+    """Return dh of the step before, dA, and the sums `d`, after one of four states at one step. Add to dB and dC.
 
     Args:
         n: Number of the state, of four.

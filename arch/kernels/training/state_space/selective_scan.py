@@ -168,6 +168,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     steps_of = memory_of(held[4])  # Δ, w and s of each step
     pack_panels(floats(args.A), floats(args.W), E, N, R, rates, weights)
     for b in range(first, last):
+        clear(h, panels * width)  # NaN of another sequence in a missing state
         for panel in range(panels):
             copy_states(states, b * N * E + panel * LANES, E, E - panel * LANES, N, h, panel * width, LANES)
         for chunk in range(chunks + 1):
@@ -242,6 +243,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_others, ones = memory_of(held[12]), memory_of(held[13])  # dD and db
     pack_panels(floats(args.A), floats(args.W), E, N, R, rates, weights)
     for b in range(first, last):
+        clear(d_state, panels * width)
+        clear(begins, panels * width)
         for panel in range(panels):
             at, count = b * N * E + panel * LANES, E - panel * LANES
             copy_states(d_h, at, E, count, N, d_state, panel * width, LANES)

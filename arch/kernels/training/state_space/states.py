@@ -2,8 +2,9 @@
 
 A panel is the part of all states that belongs to LANES channels: N vectors, one after the other, rounded up to a
 multiple of what the scans follow at a time. The coefficients of missing channels and missing states are zeros, so they
-add nothing to any sum. The scans follow a few states of a panel through some steps before they take the next ones, so
-that the states, their coefficients and the sums over the steps stay in registers.
+add nothing to any sum. Each sequence begins with zeros in their place, because 0 · NaN is NaN. The scans follow a few
+states of a panel through some steps before they take the next ones, so that the states, their coefficients and the sums
+over the steps stay in registers.
 """
 
 # Shape suffixes: H channels, N states

@@ -48,7 +48,7 @@ from arch.kernels.simd.matvec import floats, keep, memory_of
 from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
 from arch.kernels.training.layer_norm import add_first
-from arch.kernels.training.state_space.states import copy_vectors, load_four, rounded, store_four
+from arch.kernels.training.state_space.states import clear, copy_vectors, load_four, rounded, store_four
 from arch.kernels.training.state_space.structured_parts import advance, go_back, pack, unpack
 
 CHUNK = 32
@@ -137,6 +137,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
         pack(a, unit, a, N * H + unit, H, H - unit, N, a_all, panel * width)
         pack(C, unit, C, N * H + unit, H, H - unit, N, C_all, panel * width)
     for b in range(first, last):
+        clear(h, panels * width)
         for panel in range(panels):
             at, count = b * N * H + panel * LANES, H - panel * LANES
             pack(reals, at, imags, at, H, count, N, h, panel * width)
@@ -206,6 +207,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         pack(a, unit, a, N * H + unit, H, H - unit, N, a_all, panel * width)
         pack(C, unit, C, N * H + unit, H, H - unit, N, C_all, panel * width)
     for b in range(first, last):
+        clear(d_state, panels * width)
+        clear(h_0, panels * width)
         for panel in range(panels):
             at, count = b * N * H + panel * LANES, H - panel * LANES
             pack(d_real, at, d_imag, at, H, count, N, d_state, panel * width)
