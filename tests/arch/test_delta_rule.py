@@ -114,20 +114,20 @@ def test_the_output_of_mlstm_does_not_depend_on_the_unit_of_its_memory() -> None
     layer = layer_of("mlstm")
     x_BTD, memory = reals(BATCH, 7, layer.inputs, seed=3), reals(BATCH, 2, 4, 5, seed=4)
     m = reals(BATCH, 2, seed=5)
-    state = layer.init_state(BATCH)._replace(memory_BNKV=memory, stabiliser_BN=m)
+    state = layer.init_state(BATCH)._replace(memory_BNKU=memory, stabiliser_BN=m)
     expected, _ = layer.scan(x_BTD, state)
     for shift in (-3.0, 5.0):
-        other = state._replace(memory_BNKV=memory * math.exp(-shift), stabiliser_BN=m + shift)
+        other = state._replace(memory_BNKU=memory * math.exp(-shift), stabiliser_BN=m + shift)
         close(layer.scan(x_BTD, other)[0], expected)
 
 
 def test_the_gates_of_mlstm_do_not_depend_on_its_stabiliser() -> None:
     layer = layer_of("mlstm")
     x_BD, memory, m = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, 4, 5, seed=4), reals(BATCH, 2, seed=5)
-    state = layer.init_state(BATCH)._replace(memory_BNKV=memory, stabiliser_BN=m)
+    state = layer.init_state(BATCH)._replace(memory_BNKU=memory, stabiliser_BN=m)
     gates = layer.gates(x_BD, state)
     for shift in (-3.0, 5.0):
-        other = state._replace(memory_BNKV=memory * math.exp(-shift), stabiliser_BN=m + shift)
+        other = state._replace(memory_BNKU=memory * math.exp(-shift), stabiliser_BN=m + shift)
         close(layer.gates(x_BD, other), gates)
 
 
@@ -137,8 +137,8 @@ def test_the_forget_gate_of_mlstm_is_the_share_that_its_memory_keeps() -> None:
     x_BD, m_BN, change = reals(BATCH, layer.inputs, seed=3), reals(BATCH, 2, seed=5), reals(BATCH, 2, 4, 5, seed=6)
     state = layer.init_state(BATCH)._replace(stabiliser_BN=m_BN)
     _, after = layer.step(x_BD, state)
-    _, moved = layer.step(x_BD, state._replace(memory_BNKV=change))
-    kept = (moved.memory_BNKV - after.memory_BNKV) * after.stabiliser_BN.exp()[..., None, None]
+    _, moved = layer.step(x_BD, state._replace(memory_BNKU=change))
+    kept = (moved.memory_BNKU - after.memory_BNKU) * after.stabiliser_BN.exp()[..., None, None]
     forget_BN = layer.gates(x_BD, state)["forget"]
     close(kept, forget_BN[..., None, None] * m_BN.exp()[..., None, None] * change)
 

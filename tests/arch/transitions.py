@@ -119,7 +119,7 @@ def _unit(x: Tensor) -> Tensor:
 def _by_pairs(layer: Any, x_BTD: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
     (B, T, _), H, N = x_BTD.shape, layer.width, layer.heads
     K = H // N
-    memory_BNKV, m_BN = state
+    memory_BNKU, m_BN = state
     qkvo = (torch.einsum("btd,pd->btp", x_BTD, layer.W_qkvo_4HD) + layer.b_qkvo_4H).reshape(B, T, 4, N, K)
     q_BNTK, k_BNTK, v_BNTK, o_BNTK = qkvo.permute(2, 0, 3, 1, 4)
     k_BNTK = k_BNTK / math.sqrt(K)
@@ -135,19 +135,19 @@ def _by_pairs(layer: Any, x_BTD: Tensor, state: tuple[Tensor, ...]) -> tuple[Ten
     share_BNTS = torch.exp(weight_BNTS - largest_BNT[..., None])
     start_BNT1 = torch.exp(start_BNT - largest_BNT)[..., None]
     product_BNTS = share_BNTS * (q_BNTK @ k_BNTK.mT)
-    number_BNTK = product_BNTS @ v_BNTK + start_BNT1 * (q_BNTK @ memory_BNKV[..., :-1])
-    norm_BNT1 = product_BNTS.sum(-1, keepdim=True) + start_BNT1 * (q_BNTK @ memory_BNKV[..., -1:])
+    number_BNTK = product_BNTS @ v_BNTK + start_BNT1 * (q_BNTK @ memory_BNKU[..., :-1])
+    norm_BNT1 = product_BNTS.sum(-1, keepdim=True) + start_BNT1 * (q_BNTK @ memory_BNKU[..., -1:])
     h_BNTK = number_BNTK / torch.maximum(norm_BNT1.abs(), torch.exp(-largest_BNT)[..., None])
 
     ones_BNT1 = torch.ones_like(v_BNTK[..., :1])
     last_BNTK = share_BNTS[:, :, -1, :, None] * k_BNTK
-    final_BNKV = last_BNTK.mT @ torch.cat([v_BNTK, ones_BNT1], -1) + start_BNT1[:, :, -1:] * memory_BNKV
+    final_BNKU = last_BNTK.mT @ torch.cat([v_BNTK, ones_BNT1], -1) + start_BNT1[:, :, -1:] * memory_BNKU
     apart_BNTK = h_BNTK - h_BNTK.mean(-1, keepdim=True)
     normed_BNTK = apart_BNTK / (apart_BNTK.square().mean(-1, keepdim=True) + 1e-5).sqrt()
     normed_BTH = normed_BNTK.transpose(1, 2).flatten(2) * layer.gain_H + layer.offset_H
     open_BTH = 1 / (1 + torch.exp(-o_BNTK.transpose(1, 2).flatten(2)))
     y_BTH = torch.einsum("bth,oh->bto", open_BTH * normed_BTH, layer.W_HH) + layer.b_H
-    return y_BTH, (final_BNKV, largest_BNT[..., -1])
+    return y_BTH, (final_BNKU, largest_BNT[..., -1])
 
 
 def _by_steps(layer: Any, x_BTD: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
