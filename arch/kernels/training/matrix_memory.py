@@ -9,7 +9,7 @@ d· is the derivative of the loss with respect to ·. dS collects the contributi
     dS  ← diag(a) dS + r duᵀ                                   (8)
     ds  = wᵀ dS (v - u)                                        (9)  without u if p is given
 
-The forward pass runs LANES values at a time. It keeps the memory of every √T-th step. From there, the backward pass
+The forward pass runs LANES values at a time. It stores the memory every √T steps or so. From there, the backward pass
 computes the memories of the steps in between again, so that no array has T · K · V numbers. It runs with the keys
 along the lanes: S and dS are transposed. Then only dv and du need sums over lanes. Without a correction, (8) waits for
 the next pass over dS. If p = -s w, as in a delta rule, the step writes s w (v - u)ᵀ, and du is -dv.

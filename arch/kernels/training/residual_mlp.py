@@ -31,7 +31,7 @@ from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, pane
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.prefetch import prefetch_all
 from arch.kernels.simd.vector import LANES, load, load_first, store, store_first
-from arch.kernels.training.chunked import stride_of
+from arch.kernels.training.chunked import in_whole_vectors, stride_of
 from arch.kernels.training.layer_norm import denormalise_row, moments, normalise_row
 
 ROWS_AT_ONCE = 64
@@ -130,15 +130,6 @@ def _wide(n, tall, D, packed_W_1, biases, panels, rows, hidden, slopes, stride):
             store(slopes, at, slope)
 
 
-@njit
-def _padded(numbers, count, padded):  # type: ignore[no-untyped-def]
-    """Return a copy of `count` numbers, followed by zeros up to `padded` numbers."""
-    copy = np.zeros(padded, np.float32)
-    for at in range(0, count, LANES):
-        store_first(copy, at, count - at, load_first(numbers, at, count - at))
-    return copy
-
-
 @kernel(ROWS_SIGNATURE)
 def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     """Write y, the sum before a final norm, and the result of rows `first` to `last`."""
@@ -152,7 +143,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     stride = stride_of(panels)
     packed_W_1 = pack_transposed(floats(args.W_1), 0, E, E, D)
     packed_W_2 = pack_transposed(floats(args.W_2), 0, D, D, E)
-    biases = _padded(floats(args.b_1), E, panels * LANES)
+    biases = in_whole_vectors(floats(args.b_1), 0, E)
     n, product = np.empty(ROWS_AT_ONCE * D, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
     hidden, slopes = np.empty(ROWS_AT_ONCE * stride, np.float32), np.empty(ROWS_AT_ONCE * stride, np.float32)
     for begin in range(first, last, ROWS_AT_ONCE):
@@ -209,7 +200,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     width, stride, tall = panels * LANES, stride_of(panels), whole_tiles(D)
     packed_W_1 = pack_transposed(floats(args.W_1), 0, E, E, D)
     back_W_1, back_W_2 = pack(floats(args.W_1), 0, E, D, E, width), pack(floats(args.W_2), 0, D, E, D, D)
-    biases = _padded(floats(args.b_1), E, width)
+    biases = in_whole_vectors(floats(args.b_1), 0, E)
     n, d_n = np.zeros(ROWS_AT_ONCE * tall, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
     means, scales = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
     hidden, slopes = np.empty(ROWS_AT_ONCE * stride, np.float32), np.empty(ROWS_AT_ONCE * stride, np.float32)

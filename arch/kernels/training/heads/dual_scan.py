@@ -15,8 +15,9 @@ d· is the derivative of the loss with respect to ·. dS collects the contributi
     dd = σ(d + b) dΔ,  db = Σ dd,  dS ← a dS                   (8)
 
 A vector holds one row of the memory for LANES channels, of one head or of several, so that no lane is empty between
-heads, and only dB, dC and the sums over heads cross lanes. The forward pass stores the memory before every
-`segment`-th step, about √T of them, from where the backward pass computes it again.
+heads, and only dB, dC and the sums over heads cross lanes. The forward pass stores the memory once per segment of about
+√T steps. From there, the backward pass computes it again. It follows four rows through a segment at a time, so that
+these stay in registers.
 """
 
 # Shape suffixes: B batch, T time, N heads, K states, V head width, E = N V channels, C = E + 2 K, S checkpoints,
