@@ -53,62 +53,6 @@ def test_two_threads_give_the_same_outputs(spec: str, monkeypatch: pytest.Monkey
     assert_same(found, expected)
 
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_outputs_are_the_same_without_gradients(spec: str) -> None:
-    torch.manual_seed(0)
-    layer, x_BTD = layer_of(spec, 4, 20), torch.randn(5, 40, 4)
-    with torch.no_grad():
-        expected = layer.scan(x_BTD, layer.init_state(5))
-    found = layer.scan(x_BTD, layer.init_state(5))
-    for one, other in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
-        assert one is other is None or torch.equal(one, other)
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_inputs_and_weights_in_any_layout(spec: str) -> None:
-    torch.manual_seed(0)
-    layer, x_BTD = layer_of(spec, 6, 12), torch.randn(4, 40, 6)
-    strided_BTD = torch.randn(40, 6, 4).permute(2, 0, 1).copy_(x_BTD).requires_grad_()
-    sees, found = torch.randn(4, 12, 40).transpose(1, 2), []
-    for given in (x_BTD.requires_grad_(), strided_BTD):
-        before = given.detach().clone()
-        y_BTH = layer(given)
-        found.append([y_BTH.detach(), *torch.autograd.grad(y_BTH, [given, *layer.parameters()], sees)])
-        assert torch.equal(given, before)
-        for parameter in layer.parameters():
-            if parameter.dim() == 2:
-                parameter.data = parameter.data.T.contiguous().T
-    assert_same(*found)
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_sequences_continue_from_states_and_pass_their_gradients_on(spec: str) -> None:
-    torch.manual_seed(1)
-    layer, x_BTD, found = layer_of(spec, 3, 19), torch.randn(4, 50, 3), []
-    for sizes in ([50], [2, 2, 46], [25, 25]):
-        state, outputs = layer.init_state(4), []
-        for part_BTD in x_BTD.split(sizes, 1):
-            y_BTH, state = layer.scan(part_BTD, state)
-            outputs.append(y_BTH)
-        total = torch.cat(outputs, 1).square().sum() + state[0].square().sum()
-        found.append([torch.cat(outputs, 1).detach(), *torch.autograd.grad(total, list(layer.parameters()))])
-    assert_same(found[1], found[0])
-    assert_same(found[2], found[0])
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_second_derivatives_use_the_equations(spec: str) -> None:
-    torch.manual_seed(0)
-    layer, x_BTD, found = layer_of(spec, 4, 6), torch.randn(2, 5, 4, requires_grad=True), {}
-    for backend in ("fused", "reference"):
-        layer.backend = backend
-        y_BTH, after = layer.scan(x_BTD, layer.init_state(2))
-        total = y_BTH.square().sum() + sum(part.square().sum() for part in after if part is not None)
-        (slope_BTD,) = torch.autograd.grad(total, x_BTD, create_graph=True)
-        found[backend] = [*torch.autograd.grad(slope_BTD.square().sum(), [x_BTD, *layer.parameters()])]
-    assert_same(found["fused"], found["reference"])
-
-
 @pytest.mark.parametrize("share", [(0, 9), (3, 5)], ids=str)
 @pytest.mark.parametrize("sizes", [(2, 1, 1, True), (40, 5, 18, True), (40, 16, 16, False), (30, 3, 33, True)], ids=str)
 def test_kernels_write_what_their_plain_versions_write(
