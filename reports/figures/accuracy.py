@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING
 
 from reports.analysis.groups import Group, archs_of, group_cases
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import banded_grid, interval_bar, score_axis, score_label
+from reports.figures.drawing.axes import banded_grid, interval_bar, positions_axis, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
-from reports.figures.drawing.canvas import (
-    PALE,
-    Figure,
-    PlotStyle,
-    figure_style,
-    finish_figure,
-    plot_styles,
-    positions_axis,
-)
+from reports.figures.drawing.canvas import PALE, Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
 from reports.figures.drawing.tables import figure_table, with_interval
 from reports.format import numbers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.streaming.step_costs import cost_at, last_shared_position, step_costs_by_arch
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import SCORE_TICKS, interval_bar, score_axis, time_axis
+from reports.figures.drawing.axes import SCORE_TICKS, interval_bar, positions_axis, score_axis, thinned, time_axis
 from reports.figures.drawing.canvas import (
     INK,
     PALE,
@@ -17,8 +17,6 @@ from reports.figures.drawing.canvas import (
     finish_figure,
     legend,
     plot_styles,
-    positions_axis,
-    thinned,
 )
 from reports.figures.drawing.tables import figure_table
 from reports.format import numbers

@@ -8,17 +8,9 @@ from reports.analysis.groups import Group, archs_of, group_cases
 from reports.analysis.streaming.chunks import ChunkCost, chunk_costs
 from reports.analysis.streaming.step_costs import StepCost, marked, ranked, step_costs_by_arch
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import time_axis
+from reports.figures.drawing.axes import positions_axis, thinned, time_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, MAX_LINES, banded_figure
-from reports.figures.drawing.canvas import (
-    Figure,
-    figure_style,
-    finish_figure,
-    legend,
-    plot_styles,
-    positions_axis,
-    thinned,
-)
+from reports.figures.drawing.canvas import Figure, figure_style, finish_figure, legend, plot_styles
 from reports.figures.drawing.markers import marked_line, marker_fill
 from reports.figures.drawing.tables import figure_table
 from reports.format import numbers

@@ -64,7 +64,7 @@ def learning_figure(groups: Sequence[Group], *, task: str, length: int, needs_fi
     bands = ceil(len(drawn) / MAX_COLUMNS)
     columns = ceil(len(drawn) / bands)
     losses = [loss for group in drawn for _, training in _trainings(group, needs_fit) for loss in _losses(training)]
-    highest = max(losses, default=1.0)
+    highest = max(losses, default=0.0) or 1.0
     with figure_style():
         figure = empty_figure(WIDTH if columns > 1 else 5.4, 0.9 + ROW_INCHES * 2 * bands)
         all_axes = figure.subplots(2 * bands, columns, squeeze=False)

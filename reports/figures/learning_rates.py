@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.analysis.groups import Group, archs_of
 from reports.analysis.learning_rates import RateRow
 from reports.figures.drawing.alternative_text import name_all
-from reports.figures.drawing.axes import banded_grid, score_axis
+from reports.figures.drawing.axes import banded_grid, log_scale, score_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import INK, Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.figures.drawing.tables import figure_table
@@ -107,7 +107,7 @@ def _means(row: RateRow) -> tuple[list[float], list[float]]:
 
 
 def _rate_axis(axes: Axes, rates: Sequence[float]) -> None:
-    axes.set_xscale("log")
+    log_scale(axes, "x")
     axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates], rotation=30 if len(rates) > 4 else 0)
     axes.minorticks_off()
     axes.set_xlim(rates[0] / 1.5, rates[-1] * 1.5)

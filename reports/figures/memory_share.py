@@ -9,18 +9,9 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.memory_share import memory_estimate
 from reports.analysis.ranking import Estimate
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import interval_bar, score_axis
+from reports.figures.drawing.axes import interval_bar, positions_axis, score_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, banded_figure
-from reports.figures.drawing.canvas import (
-    PALE,
-    Figure,
-    PlotStyle,
-    figure_style,
-    finish_figure,
-    legend,
-    plot_styles,
-    positions_axis,
-)
+from reports.figures.drawing.canvas import PALE, Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.figures.drawing.tables import figure_table, with_interval
 from reports.format import numbers
 

@@ -15,19 +15,9 @@ from reports.analysis.streaming.step_costs import (
     step_costs_by_arch,
 )
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import time_axis
+from reports.figures.drawing.axes import positions_axis, thinned, time_axis
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE, MAX_LINES, banded_figure
-from reports.figures.drawing.canvas import (
-    Dash,
-    Figure,
-    PlotStyle,
-    figure_style,
-    finish_figure,
-    legend,
-    plot_styles,
-    positions_axis,
-    thinned,
-)
+from reports.figures.drawing.canvas import Dash, Figure, PlotStyle, figure_style, finish_figure, legend, plot_styles
 from reports.figures.drawing.markers import marked_line, marker_fill
 from reports.figures.drawing.tables import FigureTable, figure_table
 from reports.format import numbers

@@ -12,7 +12,7 @@ from reports.analysis.groups import Group, archs_of
 from reports.analysis.traces import slug
 from reports.analysis.trainings import Family, Value, families, value_of
 from reports.figures.drawing.alternative_text import extreme, name_all
-from reports.figures.drawing.axes import banded_grid, interval_bar, score_axis, score_label
+from reports.figures.drawing.axes import banded_grid, interval_bar, log_scale, score_axis, score_label
 from reports.figures.drawing.bands import BACKGROUND, CONTEXT_LINE
 from reports.figures.drawing.canvas import Figure, PlotStyle, figure_style, finish_figure, plot_styles
 from reports.figures.drawing.reference_lines import reference_lines, strategies_explained
@@ -193,7 +193,7 @@ def _quantity_axis(axes: Axes, ticks: Mapping[str, float]) -> None:
     places = list(ticks.values())
     is_logarithmic = places[0] > 0 and isfinite(places[-1]) and places[-1] >= LOGARITHMIC_SPAN * places[0]
     if is_logarithmic:
-        axes.set_xscale("log")
+        log_scale(axes, "x")
     axes.set_xticks(places, labels=list(ticks), rotation=30 if max(map(len, ticks)) * len(ticks) > 24 else 0)
     axes.minorticks_off()
     if not is_logarithmic:

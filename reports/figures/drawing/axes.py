@@ -27,6 +27,8 @@ MAX_COLUMNS = 4
 """With more tasks than this, the grid has lengths as columns and tasks as rows."""
 MIN_SPAN = 10
 """The smallest ratio between the ends of an axis of times or sizes."""
+MAX_TICKS = 7
+"""The largest number of ticks on an axis of positions."""
 MAX_SIZES = 6
 """The largest number of ticks on an axis of sizes."""
 MAX_DECADES = 8
@@ -133,11 +135,47 @@ def interval_bar(axes: Axes, x: float, interval: Interval, colour: str, opacity:
         axes.plot([x, x], ends, color=colour, alpha=opacity, linewidth=1.0, zorder=2)
 
 
+def log_scale(axes: Axes, which: Literal["x", "y"], base: float = 10) -> None:
+    """Make an axis logarithmic. If the axis has data, but no positive ones, it is left unchanged.
+
+    If the values differ by less than a factor of two, the axis reaches from half the smallest to twice the largest.
+    Around a single value that is a rounding error below a power of `base`, as 1e6 × 1e-7 is, matplotlib alone would
+    give the axis no extent.
+    """
+    low, high = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
+    if low <= high <= 0:
+        return
+    if 0 < low <= high < 2 * low:
+        axes.update_datalim([(low / 2, low / 2), (2 * high, 2 * high)], updatex=which == "x", updatey=which == "y")
+    if which == "x":
+        axes.set_xscale("log", base=base)
+    else:
+        axes.set_yscale("log", base=base)
+
+
+def positions_axis(axes: Axes, ticks: Sequence[int]) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers at `ticks`, which are positions or lengths in steps."""
+    log_scale(axes, "x", base=2)
+    axes.set_xticks(list(ticks), labels=[f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def thinned(positions: Sequence[int]) -> list[int]:
+    """Select at most `MAX_TICKS` evenly spaced positions, always including the last one."""
+    stride = max(1, -(-len(positions) // MAX_TICKS))
+    return list(positions[::-stride][::-1])
+
+
 def decades_axis(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with ticks at a few powers of ten: `0.01`, `10⁻⁶`."""
+    """Make the vertical axis logarithmic, with ticks at a few powers of ten: `0.01`, `10⁻⁶`.
+
+    If no value is positive, the axis is left unchanged.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    axes.set_yscale("log")
+    log_scale(axes, "y")
+    if axes.get_yscale() != "log":
+        return
     axes.yaxis.set_major_locator(LogLocator(numticks=MAX_DECADES))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.power_of_ten(value)))
     axes.minorticks_off()
@@ -155,7 +193,7 @@ def size_axis(axes: Axes, values: Iterable[float]) -> None:
     powers = range(ceil(log2(low)), floor(log2(high)) + 1)
     stride = max(1, -(-len(powers) // MAX_SIZES))
     ticks = [2.0**power for power in powers if power % stride == 0]
-    axes.set_xscale("log", base=2)
+    log_scale(axes, "x", base=2)
     axes.set_xticks(ticks, labels=[numbers.size(tick).replace(".0 ", " ") for tick in ticks])
     axes.set_xlim(low, high)
     axes.minorticks_off()
@@ -175,12 +213,11 @@ def time_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> 
     ticks = [step * 10.0**decade for decade in decades for step in TICKS_IN_A_DECADE[which]]
     shown = [tick for tick in ticks if low <= tick <= high]
     labels = [numbers.significant(tick, 1) for tick in shown]
+    log_scale(axes, which)
     if which == "x":
-        axes.set_xscale("log")
         axes.set_xticks(shown, labels=labels)
         axes.set_xlim(low, high)
     else:
-        axes.set_yscale("log")
         axes.set_yticks(shown, labels=labels)
         axes.set_ylim(low, high)
     axes.minorticks_off()

@@ -24,7 +24,6 @@ from reports.figures.drawing.tables import FigureTable
 from reports.format.numbers import wrap_label
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
     from matplotlib.figure import FigureBase
     from matplotlib.transforms import Bbox
@@ -38,8 +37,6 @@ LINE_INCHES = 0.175
 """The height of a line of text in a legend, in inches."""
 EXPECTED_LINES = 3
 """Figures have room for a legend with this many lines of text. Further lines make a figure higher."""
-MAX_TICKS = 7
-"""The largest number of ticks on an axis of positions."""
 SYMBOL_LETTERS = 7
 """The width of the symbol beside a name in a legend, in letters."""
 MAX_LETTERS = 38
@@ -205,19 +202,6 @@ def legend(figure: FigureBase, styles: dict[str, PlotStyle], *, line: bool = Tru
     tallest = max((sum(lines[start : start + rows]) for start in range(0, len(lines), max(rows, 1))), default=0)
     whole.set_figheight(whole.get_figheight() + LINE_INCHES * max(0, tallest - EXPECTED_LINES))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
-
-
-def positions_axis(axes: Axes, ticks: Sequence[int]) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers at `ticks`, which are positions or lengths in steps."""
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(ticks), labels=[f"{tick:,}" for tick in ticks])
-    axes.minorticks_off()
-
-
-def thinned(positions: Sequence[int]) -> list[int]:
-    """Select at most `MAX_TICKS` evenly spaced positions, always including the last one."""
-    stride = max(1, -(-len(positions) // MAX_TICKS))
-    return list(positions[::-stride][::-1])
 
 
 def finish_figure(

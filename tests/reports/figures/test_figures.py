@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 
 import reports
-from reports.figures.drawing.axes import interval_bar, time_axis
+from reports.figures.drawing.axes import decades_axis, interval_bar, log_scale, time_axis
 from reports.figures.drawing.canvas import Figure, plot_styles
 from reports.figures.training import mean_curve
 from results import Record, RunFile, StrategyScore, interval_of_mean
@@ -189,6 +189,32 @@ def test_time_axis_spans_a_decade_and_repeats_no_tick() -> None:
     assert labels == ["20", "50", "100"]
     time_axis(axes, "x", [1.5, 4000.0])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["3", "10", "30", "100", "300", "1,000", "3,000"]
+
+
+@pytest.mark.parametrize("value", [1e6 * 1e-7, 0.1, 1.0, 1000.0, np.nextafter(0.01, 0), np.nextafter(8.0, 0)])
+def test_logarithmic_axes_have_room_around_a_single_value(value: float) -> None:
+    axes = MplFigure().subplots(1, 2)
+    for panel, base in zip(axes, (2, 10), strict=True):
+        panel.plot([value], [value])
+        for which, limits in (("x", panel.get_xlim), ("y", panel.get_ylim)):
+            log_scale(panel, which, base)
+            low, high = limits()
+            assert low <= value / 2 and high >= 2 * value
+    for which in ("x", "y"):
+        panel = MplFigure().subplots()
+        panel.plot([value], [value])
+        time_axis(panel, which, [value])
+
+
+def test_decades_axis_without_positive_values_stays_linear() -> None:
+    first, second = MplFigure().subplots(1, 2, sharey=True)
+    first.plot([1, 2], [0, 0])
+    decades_axis(first)
+    assert first.get_yscale() == "linear"
+    second.plot([1, 2], [0.0, 1e-3])
+    decades_axis(second)
+    assert first.get_yscale() == second.get_yscale() == "log"
+    assert 0 < first.get_ylim()[0] < 1e-3 < first.get_ylim()[1]
 
 
 def test_mean_curve_keeps_a_solved_seed_and_leaves_out_a_diverged_one() -> None:
