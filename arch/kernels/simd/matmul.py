@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import types
 from numba.extending import register_jitable
 
+from arch.kernels.simd.scratch import zeros
 from arch.kernels.simd.vector import (
     LANES,
     VECTOR,
@@ -284,7 +284,7 @@ def pack(matrix, first, last, columns, height, padded_height):  # type: ignore[n
     blocks = (last - first) // height
     depth = blocks * padded_height
     panels = panels_of(columns)
-    packed = np.zeros(panels * depth * LANES, np.float32)
+    packed = zeros(panels * depth * LANES)
     for panel in range(panels):
         column = panel * LANES
         for block in range(blocks):
@@ -310,7 +310,7 @@ def pack_transposed(matrix, first, last, width, depth):  # type: ignore[no-untyp
     """
     groups = panels_of(width)
     blocks = (last - first) // width
-    packed = np.zeros(blocks * groups * depth * LANES, np.float32)
+    packed = zeros(blocks * groups * depth * LANES)
     for block in range(blocks):
         for unit in range(width):
             at = (block * groups + unit // LANES) * depth * LANES + unit % LANES

@@ -32,6 +32,7 @@ from arch.kernels.simd.activation import exp
 from arch.kernels.simd.matmul import ROWS, tile_rows, tile_rows_more
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.reduction import lane_max, lane_sum
+from arch.kernels.simd.scratch import empty
 from arch.kernels.simd.vector import (
     BITS,
     LANES,
@@ -179,9 +180,9 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     queries, keys, values = floats(args.q), floats(args.k), floats(args.v)
     results, moments = floats(args.result), floats(args.moments)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
-    q_rows, k_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
-    v_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
-    p = np.empty(ROWS * T_pad, np.float32)
+    q_rows, k_panels = empty(T_pad * K_pad), empty(T_pad * K_pad)
+    v_rows, out = empty(T_pad * K_pad), empty(ROWS * K_pad)
+    p = empty(ROWS * T_pad)
     scale = splat(np.float32(1 / math.sqrt(K)))
     for head in range(first, last):
         pad(keys, head * T * K, K, T, K, v_rows, T_pad, K_pad)
@@ -237,12 +238,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     results, moments, d_results = floats(args.result), floats(args.moments), floats(args.d_result)
     d_queries, d_keys, d_values = floats(args.d_q), floats(args.d_k), floats(args.d_v)
     T_pad, K_pad = -(-T // LANES) * LANES, -(-K // LANES) * LANES
-    q_rows, k_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
-    d_rows, out = np.empty(T_pad * K_pad, np.float32), np.empty(ROWS * K_pad, np.float32)
-    k_panels, v_panels = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
-    d_k_rows, d_v_rows = np.empty(T_pad * K_pad, np.float32), np.empty(T_pad * K_pad, np.float32)
+    q_rows, k_rows = empty(T_pad * K_pad), empty(T_pad * K_pad)
+    d_rows, out = empty(T_pad * K_pad), empty(ROWS * K_pad)
+    k_panels, v_panels = empty(T_pad * K_pad), empty(T_pad * K_pad)
+    d_k_rows, d_v_rows = empty(T_pad * K_pad), empty(T_pad * K_pad)
     stride = T_pad + LANES  # one vector more, because columns at power-of-two strides share few cache sets
-    p, d_l = np.empty(GROUP * stride, np.float32), np.empty(GROUP * stride, np.float32)
+    p, d_l = empty(GROUP * stride), empty(GROUP * stride)
     scale = splat(np.float32(1 / math.sqrt(K)))
     whole = K_pad // LANES
     for head in range(first, last):

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit
 
 from arch.kernels.simd.matmul import ROWS, multiply, one_row_more, panels_at_once, panels_of, tile_rows_more
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first, store_nontemporal
 
 MAX_ROWS = 128
@@ -133,7 +133,7 @@ def place_of(chunk, number):  # type: ignore[no-untyped-def]
 @njit
 def in_whole_vectors(numbers, at, count):  # type: ignore[no-untyped-def]
     """Return a copy of `count` numbers from offset `at` on, followed by zeros up to a whole vector."""
-    copy = np.zeros(panels_of(count) * LANES, np.float32)
+    copy = zeros(panels_of(count) * LANES)
     for unit in range(0, count, LANES):
         store(copy, unit, load_first(numbers, at + unit, count - unit))
     return copy
@@ -153,7 +153,7 @@ def _rows_of(x, D, chunk):  # type: ignore[no-untyped-def]
     rows = (chunk.last - chunk.first) * D
     if chunk.last - chunk.first == chunk.B:
         return x, chunk.begin * chunk.B * D
-    gathered = np.empty((chunk.end - chunk.begin) * rows, np.float32)
+    gathered = empty((chunk.end - chunk.begin) * rows)
     for t in range(chunk.begin, chunk.end):
         for at in range(0, rows, LANES):
             numbers = load_first(x, (t * chunk.B + chunk.first) * D + at, rows - at)
@@ -193,7 +193,7 @@ def project_back(d_x, D, columns, packed, chunk):  # type: ignore[no-untyped-def
     fits = padded == D and rows == chunk.B
     product, to = d_x, chunk.begin * chunk.B * D
     if not fits:
-        product, to = np.empty(rows_in(chunk) * padded, np.float32), 0
+        product, to = empty(rows_in(chunk) * padded), 0
     dp, at, stride, depth = columns.numbers, columns.at, columns.stride, columns.panels * LANES
     multiply(product, to, padded, dp, at, stride, packed, depth, rows_in(chunk), panels)
     if fits:

@@ -38,6 +38,7 @@ from arch.kernels.simd.activation import sigmoid, silu
 from arch.kernels.simd.matvec import floats, keep, load_if, memory_of
 from arch.kernels.simd.prefetch import AHEAD, prefetch_all
 from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, first_or, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import EPSILON, add_first
 
@@ -132,7 +133,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     gates_last = args.g != 0 and not gates_first
     y, g, gain, offset = floats(args.y), floats(args.g), floats(args.gain), floats(args.offset)
     result, padded = floats(args.result), (V + LANES - 1) // LANES * LANES
-    held = (np.empty(padded, np.float32), np.empty(padded, np.float32))
+    held = (empty(padded), empty(padded))
     numbers, shares = memory_of(held[0]), memory_of(held[1])
     for row in range(first, last):
         prefetch_all(y, row * C + AHEAD, C)
@@ -166,11 +167,11 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     per_number, padded = np.float32(1) / np.float32(V), (V + LANES - 1) // LANES * LANES
     of_offset = C // V * padded
     held = (
-        np.zeros(2 * of_offset, np.float32),
-        np.empty(padded, np.float32),
-        np.empty(padded, np.float32),
-        np.empty(padded, np.float32),
-        np.empty(padded, np.float32),
+        zeros(2 * of_offset),
+        empty(padded),
+        empty(padded),
+        empty(padded),
+        empty(padded),
     )
     totals = memory_of(held[0])  # `sums` in whole vectors, which can be read as soon as written
     numbers, shares, z_here, dz_here = memory_of(held[1]), memory_of(held[2]), memory_of(held[3]), memory_of(held[4])

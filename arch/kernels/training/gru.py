@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +41,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
     Chunk,
@@ -132,8 +132,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 3 * H, H, D), pack_transposed(U, 0, 3 * H, H, H)
-    projected = np.empty(steps * rows * 3 * padded, np.float32)
-    recurrent = np.empty(rows * 3 * padded, np.float32)
+    projected = empty(steps * rows * 3 * padded)
+    recurrent = empty(rows * 3 * padded)
     for t in range(T):
         if t % steps == 0:
             project(projected, x, D, packed_W, 3 * panels, Chunk(t, min(T, t + steps), B, first, last))
@@ -177,8 +177,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     stride = stride_of(4 * panels)
     packed_W, packed_U = pack(W_nrz, 0, 3 * H, D, H, padded), pack(U, 0, 3 * H, H, H, padded)
     one = splat(1.0)
-    d_sums = np.empty(steps * rows * stride, np.float32)
-    carried = np.zeros(rows * padded, np.float32)
+    d_sums = empty(steps * rows * stride)
+    carried = zeros(rows * padded)
     of_U = (D + 1) * 3 * padded
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +33,7 @@ from arch.kernels.runtime.launch import (
 )
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 
 SAVED_VECTORS = 4
@@ -97,8 +97,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     panels = panels_of(H)
     padded = panels * LANES
     packed_rz, packed_n = pack_transposed(U, 0, 2 * H, H, H), pack_transposed(U, 2 * H, 3 * H, H, H)
-    recurrent = np.empty((last - first) * 2 * padded, np.float32)
-    candidate = np.empty((last - first) * padded, np.float32)
+    recurrent = empty((last - first) * 2 * padded)
+    candidate = empty((last - first) * padded)
     for t in range(T):
         before, before_at = (h_0, 0) if t == 0 else (outputs, (t - 1) * B * H)
         multiply(recurrent, 0, 2 * padded, before, before_at + first * H, H, packed_rz, H, last - first, 2 * panels)
@@ -140,8 +140,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     padded = panels * LANES
     packed_rz, packed_n = pack(U, 0, 2 * H, H, H, H), pack(U, 2 * H, 3 * H, H, H, H)
     one = splat(1.0)
-    carried = np.zeros((last - first) * padded, np.float32)
-    d_reset = np.empty((last - first) * padded, np.float32)
+    carried = zeros((last - first) * padded)
+    d_reset = empty((last - first) * padded)
     for t in range(T - 1, -1, -1):
         for b in range(first, last):
             for unit in range(0, padded, LANES):

@@ -20,13 +20,12 @@ W x and dp through memory takes as long as computing them.
 
 from __future__ import annotations
 
-import numpy as np
-
 from arch.kernels.cells.gated import lstm as cell
 from arch.kernels.runtime.jit import ROWS_SIGNATURE, arguments_at, kernel
 from arch.kernels.simd.activation import tanh
 from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
     Chunk,
@@ -59,8 +58,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, 4 * H, H, D), pack_transposed(U, 0, 4 * H, H, H)
-    projected = np.empty(steps * rows * 4 * padded, np.float32)
-    recurrent = np.empty(rows * 4 * padded, np.float32)
+    projected = empty(steps * rows * 4 * padded)
+    recurrent = empty(rows * 4 * padded)
     for t in range(T):
         if t % steps == 0:
             project(projected, x, D, packed_W, 4 * panels, Chunk(t, min(T, t + steps), B, first, last))
@@ -109,8 +108,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     width, stride = 4 * padded, stride_of(4 * panels)
     packed_W, packed_U = pack(W, 0, 4 * H, D, H, padded), pack(U, 0, 4 * H, H, H, padded)
     one = splat(1.0)
-    d_sums = np.empty(steps * rows * stride, np.float32)
-    carried = np.empty(rows * padded, np.float32)
+    d_sums = empty(steps * rows * stride)
+    carried = empty(rows * padded)
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)
         for t in range(end - 1, begin - 1, -1):

@@ -34,6 +34,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import bits, floats
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, splat, store
 
 
@@ -131,7 +132,7 @@ def _connections(args, stride):  # type: ignore[no-untyped-def]
     """
     D, H, J, K = args.D, args.H, args.J, args.K
     W, U, of_x, of_h = floats(args.W), floats(args.U), bits(args.W_sources), bits(args.U_sources)
-    weights, offsets = np.empty(H * (J + K), np.float32), np.empty(H * (J + K), np.int64)
+    weights, offsets = empty(H * (J + K)), np.empty(H * (J + K), np.int64)
     for unit in range(H):
         at = unit * (J + K)
         for j in range(J):
@@ -152,7 +153,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     stride = panels_of(rows) * LANES
     units = D * stride  # offset of the states
     weights, offsets = _connections(args, stride)
-    before, after = np.zeros((D + H) * stride, np.float32), np.zeros((D + H) * stride, np.float32)
+    before, after = zeros((D + H) * stride), zeros((D + H) * stride)
     _transpose(floats(args.h_0), first * H, rows, H, before, units, stride)
     for t in range(T):
         _transpose(x, (t * B + first) * D, rows, D, before, 0, stride)
@@ -181,8 +182,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     stride = panels_of(rows) * LANES
     units = D * stride
     weights, offsets = _connections(args, stride)
-    d_before, d_after = np.zeros((D + H) * stride, np.float32), np.zeros(H * stride, np.float32)
-    d_sums = np.empty(H * stride, np.float32)
+    d_before, d_after = zeros((D + H) * stride), zeros(H * stride)
+    d_sums = empty(H * stride)
     _transpose(d_h, first * H, rows, H, d_before, units, stride)
     for t in range(T - 1, -1, -1):
         _transpose(d_outputs, (t * B + first) * H, rows, H, d_after, 0, stride)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from numba import njit
 from numba.extending import register_jitable
@@ -30,6 +29,7 @@ from arch.kernels.simd.activation import gelu_and_slope
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of, tile_rows_more
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.prefetch import prefetch_all
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, load, load_first, store, store_first
 from arch.kernels.training.chunked import in_whole_vectors, stride_of
 from arch.kernels.training.layer_norm import denormalise_row, moments, normalise_row
@@ -144,8 +144,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     packed_W_1 = pack_transposed(floats(args.W_1), 0, E, E, D)
     packed_W_2 = pack_transposed(floats(args.W_2), 0, D, D, E)
     biases = in_whole_vectors(floats(args.b_1), 0, E)
-    n, product = np.empty(ROWS_AT_ONCE * D, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
-    hidden, slopes = np.empty(ROWS_AT_ONCE * stride, np.float32), np.empty(ROWS_AT_ONCE * stride, np.float32)
+    n, product = empty(ROWS_AT_ONCE * D), empty(ROWS_AT_ONCE * narrow)
+    hidden, slopes = empty(ROWS_AT_ONCE * stride), empty(ROWS_AT_ONCE * stride)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, following = min(ROWS_AT_ONCE, last - begin), begin + ROWS_AT_ONCE
         prefetch_all(x, following * D, rows * D)
@@ -201,10 +201,10 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     packed_W_1 = pack_transposed(floats(args.W_1), 0, E, E, D)
     back_W_1, back_W_2 = pack(floats(args.W_1), 0, E, D, E, width), pack(floats(args.W_2), 0, D, E, D, D)
     biases = in_whole_vectors(floats(args.b_1), 0, E)
-    n, d_n = np.zeros(ROWS_AT_ONCE * tall, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
-    means, scales = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
-    hidden, slopes = np.empty(ROWS_AT_ONCE * stride, np.float32), np.empty(ROWS_AT_ONCE * stride, np.float32)
-    d_p, d_z = np.empty(ROWS_AT_ONCE * stride, np.float32), np.zeros(ROWS_AT_ONCE * tall, np.float32)
+    n, d_n = zeros(ROWS_AT_ONCE * tall), empty(ROWS_AT_ONCE * narrow)
+    means, scales = empty(ROWS_AT_ONCE), empty(ROWS_AT_ONCE)
+    hidden, slopes = empty(ROWS_AT_ONCE * stride), empty(ROWS_AT_ONCE * stride)
+    d_p, d_z = empty(ROWS_AT_ONCE * stride), zeros(ROWS_AT_ONCE * tall)
     d_end = floats(args.d_z)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, block = min(ROWS_AT_ONCE, last - begin), begin // ROWS_PER_SUM * (2 * tall + EXTRA_SUMS) * width

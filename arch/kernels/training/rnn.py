@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +35,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty
 from arch.kernels.simd.vector import LANES, load, load_first, positive, splat, store, store_first
 from arch.kernels.training.chunked import (
     Chunk,
@@ -115,8 +115,8 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     rows, panels = last - first, panels_of(H)
     padded, steps = panels * LANES, steps_at_once(rows, T)
     packed_W, packed_U = pack_transposed(W, 0, H, H, D), pack_transposed(U, 0, H, H, H)
-    projected = np.empty(steps * rows * padded, np.float32)
-    recurrent = np.empty(rows * padded, np.float32)
+    projected = empty(steps * rows * padded)
+    recurrent = empty(rows * padded)
     for t in range(T):
         if t % steps == 0:
             project(projected, x, D, packed_W, panels, Chunk(t, min(T, t + steps), B, first, last))
@@ -140,8 +140,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     rows, panels = last - first, panels_of(H)
     padded, steps, stride = panels * LANES, steps_at_once(rows, T), stride_of(panels)
     packed_W, packed_U = pack(W, 0, H, D, H, padded), pack(U, 0, H, H, H, padded)
-    d_sums = np.empty(steps * rows * stride, np.float32)
-    carried = np.empty(rows * padded, np.float32)
+    d_sums = empty(steps * rows * stride)
+    carried = empty(rows * padded)
     for end in range(T, 0, -steps):
         begin = max(0, end - steps)
         for t in range(end - 1, begin - 1, -1):

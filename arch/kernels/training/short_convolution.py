@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
@@ -44,6 +43,7 @@ from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, load_if
 from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.scratch import empty
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
 
@@ -193,7 +193,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     u, before, filters, biases = floats(args.u), floats(args.before), floats(args.filters), floats(args.bias)
     heads, activates, width = args.unit_channels // K, args.activates != 0, panels_of(C) * LANES
     goes_on = args.P_1 > 0 or heads > 0
-    held = np.empty(STEPS_AT_ONCE * width, np.float32)  # s
+    held = empty(STEPS_AT_ONCE * width)  # s
     for row in range(first, last):
         for begin in range(0, T, STEPS_AT_ONCE):
             end = min(T, begin + STEPS_AT_ONCE)
@@ -248,8 +248,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     scales, d_before, sums = floats(args.scales), floats(args.d_before), floats(args.sums)
     heads, activates, zero = args.unit_channels // K, args.activates != 0, splat(0.0)
     width, goes_on = panels_of(C) * LANES, args.P_1 > 0 or heads > 0
-    carried = np.empty(3 * width, np.float32)  # dc of the last three steps
-    held = np.empty(STEPS_AT_ONCE * width + LANES, np.float32)  # ds
+    carried = empty(3 * width)  # dc of the last three steps
+    held = empty(STEPS_AT_ONCE * width + LANES)  # ds
     ahead = STEPS_AT_ONCE * args.step_stride
     for row in range(first, last):
         carried[:] = 0

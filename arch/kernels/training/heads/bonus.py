@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats
 from arch.kernels.simd.prefetch import AHEAD, prefetch_all
 from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.scratch import zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.layer_norm import add_first
 
@@ -117,7 +117,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     g, rho, d_o, d_n, d_g = floats(args.g), floats(args.rho), floats(args.d_o), floats(args.d_n), floats(args.d_g)
     d_r, d_k, d_v, sums = floats(args.d_r), floats(args.d_k), floats(args.d_v), floats(args.sums)
     padded = panels_of(K) * LANES
-    totals = np.zeros(H // K * padded, np.float32)  # the gradient of rho in whole vectors, head after head
+    totals = zeros(H // K * padded)  # the gradient of rho in whole vectors, head after head
     for row in range(first, last):
         soon = row * H + AHEAD
         prefetch_all(n, soon, H)

@@ -47,6 +47,7 @@ from arch.kernels.simd.activation import sigmoid
 from arch.kernels.simd.matvec import floats, keep, memory_of, row_sums
 from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.reduction import lane_sum
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.dual_parts import (
     advance,
@@ -162,12 +163,12 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     E, width, saved = N * V, whole_vectors(N * V), (T + segment - 1) // segment
     channels = E + 2 * K
     held = (
-        np.zeros(K * width, np.float32),
-        np.zeros(2 * segment * whole_vectors(N), np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(width + LANES, np.float32),
+        zeros(K * width),
+        zeros(2 * segment * whole_vectors(N)),
+        zeros(segment * width + LANES),
+        zeros(segment * width + LANES),
+        zeros(segment * width + LANES),
+        zeros(width + LANES),
     )
     S, gates, decays = memory_of(held[0]), memory_of(held[1]), memory_of(held[2])
     strengths, written, skips = memory_of(held[3]), memory_of(held[4]), memory_of(held[5])
@@ -225,22 +226,22 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     E, width, of_heads, saved = N * V, whole_vectors(N * V), whole_vectors(N), (T + segment - 1) // segment
     channels, area, padded = E + 2 * K, K * width, rounded(K, 4)
     held = (
-        np.empty((segment + 1) * 4 * LANES, np.float32),
-        np.zeros(padded * width, np.float32),
-        np.zeros(2 * segment * of_heads, np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(segment * width + LANES, np.float32),
-        np.zeros(width + LANES, np.float32),
-        np.empty(segment * padded * LANES, np.float32),
-        np.empty(segment * padded * LANES, np.float32),
-        np.zeros(segment * width, np.float32),
-        np.zeros(segment * width, np.float32),
-        np.zeros(2 * segment * of_heads, np.float32),
-        np.zeros(width, np.float32),
+        empty((segment + 1) * 4 * LANES),
+        zeros(padded * width),
+        zeros(2 * segment * of_heads),
+        zeros(segment * width + LANES),
+        zeros(segment * width + LANES),
+        zeros(segment * width + LANES),
+        zeros(width + LANES),
+        empty(segment * padded * LANES),
+        empty(segment * padded * LANES),
+        zeros(segment * width),
+        zeros(segment * width),
+        zeros(2 * segment * of_heads),
+        zeros(width),
         np.ones(LANES, np.float32),
-        np.zeros(2 * segment * padded, np.float32),
-        np.empty(segment * LANES, np.float32),
+        zeros(2 * segment * padded),
+        empty(segment * LANES),
     )
     S, dS, gates = memory_of(held[0]), memory_of(held[1]), memory_of(held[2])  # S: four rows before and after each step
     decays, strengths, written = memory_of(held[3]), memory_of(held[4]), memory_of(held[5])

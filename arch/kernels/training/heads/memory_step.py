@@ -21,31 +21,27 @@ def whole_vectors(width: int) -> int:
 
 
 @njit(forceinline=True)
-def prefetch_step(q, w, v, y, at, N, K, V):  # type: ignore[no-untyped-def]
-    """Prefetch the numbers of a step, N heads from number `at` on: K of `q` and `w` per head, V of `v` and `y`."""
-    prefetch_all(q, at * K, N * K)
-    prefetch_all(w, at * K, N * K)
-    prefetch_all(v, at * V, N * V)
-    prefetch_all(y, at * V, N * V)
-
-
-@njit(forceinline=True)
-def prefetch_others(a, r, p, u, at, decays, corrects, has_p, N, K, V):  # type: ignore[no-untyped-def]
-    """Prefetch the numbers of a step of the arrays that a memory may lack.
+def prefetch_steps(arrays, at, decays, corrects, has_p, heads, K, V):  # type: ignore[no-untyped-def]
+    """Prefetch the numbers of a few steps.
 
     Args:
-        a, r, p, u: Arrays of the decay, of the vectors of the correction, and of what it read.
-        at, N: Number of the first head, and number of heads.
+        arrays: q, w, v, y, a, r, p and u, or their gradients.
+        at, heads: Number of the first head, and number of heads in all these steps.
         decays, corrects, has_p: Length of the decay, and whether there are r and u, and p.
         K, V: Key width and value width.
     """
+    q, w, v, y, a, r, p, u = arrays
+    prefetch_all(q, at * K, heads * K)
+    prefetch_all(w, at * K, heads * K)
+    prefetch_all(v, at * V, heads * V)
+    prefetch_all(y, at * V, heads * V)
     if decays > 1:
-        prefetch_all(a, at * K, N * K)
+        prefetch_all(a, at * K, heads * K)
     if corrects:
-        prefetch_all(r, at * K, N * K)
-        prefetch_all(u, at * V, N * V)
+        prefetch_all(r, at * K, heads * K)
+        prefetch_all(u, at * V, heads * V)
     if has_p:
-        prefetch_all(p, at * K, N * K)
+        prefetch_all(p, at * K, heads * K)
 
 
 @njit(forceinline=True)

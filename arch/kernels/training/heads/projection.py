@@ -36,6 +36,7 @@ from arch.kernels.simd.activation import SIGMOID_SATURATES, exp, sigmoid
 from arch.kernels.simd.matmul import multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats, integers
 from arch.kernels.simd.prefetch import prefetch_all
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, larger, load, load_first, smaller, splat, store, store_first
 from arch.kernels.training.chunked import stride_of
 from arch.kernels.training.qkv import rotated
@@ -152,7 +153,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     panels = panels_of(P)
     stride = stride_of(panels)
     packed_W = pack_transposed(floats(args.W), 0, P, P, D)
-    p = np.empty(ROWS_AT_ONCE * stride, np.float32)
+    p = empty(ROWS_AT_ONCE * stride)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
         for part in range(parts):
@@ -189,8 +190,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     panels, narrow, tall = panels_of(P), panels_of(D) * LANES, whole_tiles(D)
     width, stride = panels * LANES, stride_of(panels)
     packed_W = pack(floats(args.W), 0, P, D, P, P)
-    here, product = np.zeros(ROWS_AT_ONCE * tall, np.float32), np.empty(ROWS_AT_ONCE * narrow, np.float32)
-    dp = np.zeros(ROWS_AT_ONCE * stride, np.float32)
+    here, product = zeros(ROWS_AT_ONCE * tall), empty(ROWS_AT_ONCE * narrow)
+    dp = zeros(ROWS_AT_ONCE * stride)
     for begin in range(first, last, ROWS_AT_ONCE):
         rows, column = min(ROWS_AT_ONCE, last - begin), 0
         last_row = begin + rows

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
@@ -36,6 +35,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.tensors import MIN_STABILISER
 from arch.kernels.simd.activation import exp, sigmoid
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import zeros
 from arch.kernels.simd.vector import LANES, larger, load, load_first, positive, splat, store, store_first
 
 
@@ -111,7 +111,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     args = arguments_at(record, Forward)
     T, N, p, m_0, m_T = args.T, args.N, floats(args.p), floats(args.m), floats(args.m_T)
     size = T * LANES
-    i, f, e = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
+    i, f, e = zeros(size), zeros(size), zeros(size)
     for begin in range(first, last, LANES):
         count = min(LANES, last - begin)
         _gather(p, 0, 2 * N, begin, count, T, N, i)
@@ -135,8 +135,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     args = arguments_at(record, Backward)
     T, N, p, m_0, d_p = args.T, args.N, floats(args.p), floats(args.m), floats(args.d_p)
     size = T * LANES
-    i, f, before = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
-    d_i, d_f, d_e = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
+    i, f, before = zeros(size), zeros(size), zeros(size)
+    d_i, d_f, d_e = zeros(size), zeros(size), zeros(size)
     for begin in range(first, last, LANES):
         count = min(LANES, last - begin)
         _gather(p, 0, 2 * N, begin, count, T, N, i)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +38,7 @@ from arch.kernels.runtime.launch import (
 from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.matmul import multiply, pack, panels_of
 from arch.kernels.simd.matvec import floats, keep, memory_of
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
 from arch.kernels.training.chunked import stride_of
 from arch.kernels.training.heads.token_mix_parts import (
@@ -188,10 +188,10 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     h, tall, narrow, packed = panels_of(H) * LANES, whole_tiles(D), panels_of(D) * LANES, packed_weights(args)
     stride, apart = stride_of(width // LANES), stride_of(3 * h // LANES)
     mixed, changes = (
-        np.zeros(MIXES * STEPS_AT_ONCE * tall, np.float32),
-        np.empty(STEPS_AT_ONCE * narrow, np.float32),
+        zeros(MIXES * STEPS_AT_ONCE * tall),
+        empty(STEPS_AT_ONCE * narrow),
     )
-    p, gates = np.empty(STEPS_AT_ONCE * stride, np.float32), np.empty(STEPS_AT_ONCE * apart, np.float32)
+    p, gates = empty(STEPS_AT_ONCE * stride), empty(STEPS_AT_ONCE * apart)
     products, shares = memory_of(p), memory_of(gates)
     for row in range(first, last):
         for begin in range(0, T, STEPS_AT_ONCE):
@@ -234,18 +234,18 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     )
     narrows, mixes_of = (R, R, G), (OF_W, OF_A, OF_G)
     mixed, changes = (
-        np.zeros(MIXES * STEPS_AT_ONCE * tall, np.float32),
-        np.empty(STEPS_AT_ONCE * narrow, np.float32),
+        zeros(MIXES * STEPS_AT_ONCE * tall),
+        empty(STEPS_AT_ONCE * narrow),
     )
-    p, gates = np.empty(STEPS_AT_ONCE * stride, np.float32), np.empty(STEPS_AT_ONCE * apart, np.float32)
-    dp, d_gates = np.zeros(STEPS_AT_ONCE * stride, np.float32), np.zeros(STEPS_AT_ONCE * apart, np.float32)
+    p, gates = empty(STEPS_AT_ONCE * stride), empty(STEPS_AT_ONCE * apart)
+    dp, d_gates = zeros(STEPS_AT_ONCE * stride), zeros(STEPS_AT_ONCE * apart)
     product, d_now, d_last = (
-        np.empty(STEPS_AT_ONCE * narrow, np.float32),
-        np.empty(STEPS_AT_ONCE * narrow, np.float32),
-        np.empty(STEPS_AT_ONCE * narrow, np.float32),
+        empty(STEPS_AT_ONCE * narrow),
+        empty(STEPS_AT_ONCE * narrow),
+        empty(STEPS_AT_ONCE * narrow),
     )
     padded = panels_of(K) * LANES
-    by_head = np.zeros(2 * args.N * padded, np.float32)  # gradients of xi and alpha, in whole vectors per head
+    by_head = zeros(2 * args.N * padded)  # gradients of xi and alpha, in whole vectors per head
     products, shares, d_products = memory_of(p), memory_of(gates), memory_of(dp)
     d_shares, totals = memory_of(d_gates), memory_of(by_head)
     of_up = MIXES * tall

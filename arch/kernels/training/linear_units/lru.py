@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +39,7 @@ from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import gelu, gelu_and_slope, sigmoid
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.chunked import (
     Chunk,
@@ -140,9 +140,9 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     b_1 = in_whole_vectors(floats(args.b), 0, H) if gated else D
     b_2 = in_whole_vectors(floats(args.b), H, H) if gated else D
     state = both_parts(floats(args.re_0), floats(args.im_0), first, rows, N)
-    written = np.empty(steps * rows * panels_of(2 * N) * LANES, np.float32)
-    product, u = np.empty(steps * rows * narrow, np.float32), np.empty(steps * rows * narrow, np.float32)
-    p = np.empty(steps * rows * wide, np.float32)
+    written = empty(steps * rows * panels_of(2 * N) * LANES)
+    product, u = empty(steps * rows * narrow), empty(steps * rows * narrow)
+    p = empty(steps * rows * wide)
     for begin in range(0, T, steps):
         chunk = Chunk(begin, min(T, begin + steps), B, first, last)
         project(written, x, H, packed_E, panels_of(2 * N), chunk)
@@ -193,10 +193,10 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     b_1 = in_whole_vectors(floats(args.b), 0, H) if gated else D
     b_2 = in_whole_vectors(floats(args.b), H, H) if gated else D
     of_v, of_h, of_p = stride_of(panels), stride_of(of_states), stride_of(of_gate)
-    d_v, d_h = np.empty(steps * rows * of_v, np.float32), np.empty(steps * rows * of_h, np.float32)
-    p, d_p = np.empty(steps * rows * wide, np.float32), np.zeros(steps * rows * of_p, np.float32)
-    u = np.empty(steps * rows * H, np.float32)
-    slopes, product = np.empty(steps * rows * narrow, np.float32), np.empty(steps * rows * narrow, np.float32)
+    d_v, d_h = empty(steps * rows * of_v), empty(steps * rows * of_h)
+    p, d_p = empty(steps * rows * wide), zeros(steps * rows * of_p)
+    u = empty(steps * rows * H)
+    slopes, product = empty(steps * rows * narrow), empty(steps * rows * narrow)
     carried = both_parts(d_re, d_im, first, rows, N)
     at_E, at_C, at_a, at_D, at_W, at_b = offsets(H, N)
     for end in range(T, 0, -steps):

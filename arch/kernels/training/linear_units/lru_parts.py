@@ -7,12 +7,12 @@ Equation numbers are those of `arch/lru.py` and of `lru.py` in this folder. Arra
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
 
 
@@ -20,7 +20,7 @@ from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_
 def both_parts(re, im, first, rows, N):  # type: ignore[no-untyped-def]
     """Return real and imaginary parts (B, N) of rows from `first` on, (rows, 2, N) with N padded to whole vectors."""
     padded = panels_of(N) * LANES
-    parts = np.zeros(2 * rows * padded, np.float32)
+    parts = zeros(2 * rows * padded)
     for row in range(rows):
         for unit in range(0, N, LANES):
             at, to = (first + row) * N + unit, 2 * row * padded + unit

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
@@ -42,6 +41,7 @@ from arch.kernels.runtime.threads import TILED
 from arch.kernels.simd.activation import gelu
 from arch.kernels.simd.matmul import ROWS, multiply, pack, pack_transposed, panels_of
 from arch.kernels.simd.matvec import floats
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, load, load_first, store, store_first
 from arch.kernels.training.chunked import (
     Chunk,
@@ -148,7 +148,7 @@ class Backward(NamedTuple):
 def _filters(args):  # type: ignore[no-untyped-def]
     """Return w, padded rows, and b_c, padded. Without a convolution, they are zeros."""
     H, padded = args.H, panels_of(args.H) * LANES
-    filters, bias = np.zeros(CONV_STEPS * padded, np.float32), np.zeros(padded, np.float32)
+    filters, bias = zeros(CONV_STEPS * padded), zeros(padded)
     if args.w != 0:
         for unit in range(0, H, LANES):
             store(bias, unit, load_first(floats(args.b_c), unit, H - unit))
@@ -182,9 +182,9 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     c, b_y = in_whole_vectors(floats(args.c), 0, H), in_whole_vectors(floats(args.b_y), 0, H)
     filters, bias = _filters(args)
     apart, most = rows * padded, steps * rows
-    v, u = np.zeros((BEFORE + steps) * apart, np.float32), np.empty(most * H, np.float32)
-    sums, opened = np.empty(most * wide, np.float32), np.empty(most * padded, np.float32)
-    product, state = np.empty(most * padded, np.float32), np.empty(apart, np.float32)
+    v, u = zeros((BEFORE + steps) * apart), empty(most * H)
+    sums, opened = empty(most * wide), empty(most * padded)
+    product, state = empty(most * padded), empty(apart)
     _read_rows(floats(args.h_0), first * H, H, state, 0, rows, H)
     for step in range(BEFORE if has_conv else 0):
         _read_rows(floats(args.before), (first * BEFORE + step) * H, BEFORE * H, v, step * apart, rows, H)
@@ -237,15 +237,15 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     back_ri, c = pack(floats(args.W_ri), 0, 2 * H, H, 2 * H, 2 * H), in_whole_vectors(floats(args.c), 0, H)
     filters, bias = _filters(args)
     apart, most = rows * padded, steps * rows
-    v, u = np.zeros((BEFORE + steps) * apart, np.float32), np.empty(most * H, np.float32)
-    du, later = np.zeros((steps + BEFORE) * apart, np.float32), np.zeros(BEFORE * apart, np.float32)
+    v, u = zeros((BEFORE + steps) * apart), empty(most * H)
+    du, later = zeros((steps + BEFORE) * apart), zeros(BEFORE * apart)
     dq, q, product = (
-        np.empty(most * padded, np.float32),
-        np.empty(most * padded, np.float32),
-        np.empty(most * padded, np.float32),
+        empty(most * padded),
+        empty(most * padded),
+        empty(most * padded),
     )
-    d_gates, d_vg = np.zeros(most * stride, np.float32), np.zeros(most * stride, np.float32)
-    gates, carried = np.empty(most * wide, np.float32), np.empty(apart, np.float32)
+    d_gates, d_vg = zeros(most * stride), zeros(most * stride)
+    gates, carried = empty(most * wide), empty(apart)
     _read_rows(d_h, first * H, H, carried, 0, rows, H)
     at_ri, at_y = (D + 1) * wide, (D + H + 2) * wide
     at_b, at_c = at_y + H * padded, at_y + (H + 1) * padded

@@ -46,6 +46,7 @@ from arch.kernels.simd.activation import LN_2, sigmoid, silu, silu_slope, softpl
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, keep, memory_of
 from arch.kernels.simd.prefetch import prefetch
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.state_space.selective_parts import (
     AT_ONCE,
@@ -158,11 +159,11 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     chunks, padded, least = (T - 1) // CHUNK, rounded(N, AT_ONCE), splat(-1.0 if args.negative else 0.0)
     width = padded * LANES
     held = (
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * R * LANES, np.float32),
-        np.zeros(2 * CHUNK * padded, np.float32),
-        np.empty(FIELDS * CHUNK, np.float32),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * R * LANES),
+        zeros(2 * CHUNK * padded),
+        empty(FIELDS * CHUNK),
     )
     rates, h, weights, maps = memory_of(held[0]), memory_of(held[1]), memory_of(held[2]), memory_of(held[3])
     steps_of = memory_of(held[4])  # Δ, w and s of each step
@@ -222,19 +223,19 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     chunks, padded, least = (T - 1) // CHUNK, rounded(N, AT_ONCE), splat(-1.0 if args.negative else 0.0)
     width, four = padded * LANES, AT_ONCE * LANES
     held = (
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * R * LANES, np.float32),
-        np.zeros(2 * CHUNK * padded, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.empty((2 * CHUNK + 1) * four, np.float32),
-        np.empty(FIELDS * CHUNK, np.float32),
-        np.empty(CHUNK * width, np.float32),
-        np.empty(CHUNK * width, np.float32),
-        np.empty(CHUNK * R * LANES, np.float32),
-        np.zeros(panels * R * LANES, np.float32),
-        np.zeros(2 * panels * LANES, np.float32),
+        zeros(panels * width),
+        zeros(panels * R * LANES),
+        zeros(2 * CHUNK * padded),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        empty((2 * CHUNK + 1) * four),
+        empty(FIELDS * CHUNK),
+        empty(CHUNK * width),
+        empty(CHUNK * width),
+        empty(CHUNK * R * LANES),
+        zeros(panels * R * LANES),
+        zeros(2 * panels * LANES),
         np.ones(LANES, np.float32),
     )
     rates, weights, maps, begins = memory_of(held[0]), memory_of(held[1]), memory_of(held[2]), memory_of(held[3])

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +45,7 @@ from arch.kernels.simd.activation import gelu, gelu_and_slope
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, keep, memory_of
 from arch.kernels.simd.prefetch import prefetch
+from arch.kernels.simd.scratch import empty, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, store, store_first
 from arch.kernels.training.layer_norm import add_first
 from arch.kernels.training.state_space.states import clear, copy_vectors, load_four, rounded, store_four
@@ -124,11 +124,11 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     a, C, D, reals, imags = floats(args.a), floats(args.C), floats(args.D), floats(args.real), floats(args.imag)
     chunks, width = (T - 1) // CHUNK, 2 * LANES * rounded(N, 2)
     held = (
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.empty(CHUNK * LANES, np.float32),
-        np.empty(CHUNK * LANES, np.float32),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        empty(CHUNK * LANES),
+        empty(CHUNK * LANES),
     )
     a_all, C_all, h = memory_of(held[0]), memory_of(held[1]), memory_of(held[2])
     values, totals = memory_of(held[3]), memory_of(held[4])
@@ -187,17 +187,17 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     d_y, d_real, d_imag, d_x = floats(args.d_y), floats(args.d_real), floats(args.d_imag), floats(args.d_x)
     chunks, width = (T - 1) // CHUNK, 2 * LANES * rounded(N, 2)
     held = (
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.zeros(panels * width, np.float32),
-        np.empty((CHUNK + 1) * 4 * LANES, np.float32),
-        np.empty(CHUNK * LANES, np.float32),
-        np.empty(CHUNK * LANES, np.float32),
-        np.empty(CHUNK * LANES, np.float32),
-        np.zeros(panels * LANES, np.float32),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        zeros(panels * width),
+        empty((CHUNK + 1) * 4 * LANES),
+        empty(CHUNK * LANES),
+        empty(CHUNK * LANES),
+        empty(CHUNK * LANES),
+        zeros(panels * LANES),
     )
     a_all, C_all, h_0, d_state = memory_of(held[0]), memory_of(held[1]), memory_of(held[2]), memory_of(held[3])
     d_a, d_C, states = memory_of(held[4]), memory_of(held[5]), memory_of(held[6])
