@@ -3,8 +3,8 @@
 `reference`  run the equations as written, with torch operations.
 `fused`      run the compiled kernel. `scan` raises `ValueError` if the kernel does not support the inputs. `step` and
              `stream` of a model do not raise: they run the equations, and `step_backend_for` says which of them runs.
-`auto`       run the kernel if it supports the inputs, else the reference implementation. `scan` of a recurrent layer
-             also uses the reference implementation for a single step.
+`auto`       run the kernel if it supports the inputs, else the reference implementation. Except for `transformer`,
+             `scan` also uses the reference implementation for a single step.
 
 A kernel reads memory by address and computes fixed equations. It may run only if it computes what the layer's own
 methods would compute, and only if each tensor has the size, type and memory layout that the kernel expects. Otherwise

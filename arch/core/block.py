@@ -1,6 +1,6 @@
 """The block around a layer: norm, residual connections, a short convolution and an MLP, for every architecture.
 
-x is the input of the block, and f is the layer. H is its width, and e is `expansion`.
+x is the block's input, of width D. f is the layer, of width H. u is the convolution's input, and e is `expansion`.
 
     c_t = b + Σ_k w_k ⊙ u_(t-3+k)         (1)  conv=4: one filter per channel, over steps t - 3 to t; conv=0: c = u
     bare:      z = f(conv(x))             (2)

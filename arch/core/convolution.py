@@ -1,11 +1,11 @@
-"""The short convolution of blocks and layers: causal, depthwise, over four steps. SiLU and unit vectors may follow.
+"""The short convolution of blocks and layers: causal, depthwise, over four steps. SiLU and a norm of 1 may follow.
 
     c_t = b + Σ_k w_k ⊙ u_(t-3+k)          (1)  one filter per channel, over steps t - 3 to t
     s_t = silu(c_t) = c_t σ(c_t)           (2)  if the convolution activates, else s = c
     n   = s / √(Σ s² + 1e-6)               (3)  per head of K channels, for the first channels only; else n = s
 
-Inputs before the first step are zero. The last three inputs are state. With its activation, the convolution is that of
-Mamba (Gu & Dao 2023). Keys and queries of norm 1 are those of the delta rule (Yang et al. 2024).
+u is the input, which is zero before the first step. The last three inputs are state. With its activation, the
+convolution is that of Mamba (Gu & Dao 2023). Keys and queries of norm 1 are those of the delta rule (Yang et al. 2024).
 """
 
 # Shape suffixes: X, Y batch and time in either order, B batch, T time, L taps, C channels, K head width

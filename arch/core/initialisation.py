@@ -2,8 +2,8 @@
 
 Initial weights strongly affect how far back a network learns to remember.
 
-`default`      every weight and bias uniform in ±1/√H. `torch.nn` draws its weights so too, but it trains two bias
-               vectors per gate, and this layer has one.
+`default`      every weight and bias uniform in ±1/√H. `torch.nn` draws its weights in the same way, but trains two bias
+               vectors per gate instead of one.
 `torch`        as `default`, but the bias is that of `torch.nn`: it starts as the sum of two uniform vectors, and Adam
                moves it by two steps. (In `torch.nn`, both vectors have the same gradient, so each moves by one step.)
 `orthogonal`   each H×H recurrent block orthogonal (Saxe et al. 2014), input weights uniform (Glorot & Bengio 2010),

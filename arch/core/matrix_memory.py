@@ -1,6 +1,7 @@
 """The recurrence of matrix memories: linear attention, gated linear attention, delta rules and their relatives.
 
-Each head keeps a matrix S of K keys times V values. One step decays it, corrects what it read, writes and reads:
+Each head keeps a K×V matrix S, for keys of K and values of V numbers. One step decays it, corrects it by what it reads
+for a key, writes and reads:
 
     u_t = S_(t-1)ᵀ r_t                                  (1)  correction read; absent if there is no correction
     S_t = diag(a_t) S_(t-1) + p_t u_tᵀ + s_t w_t v_tᵀ   (2)  a_t = 1 if there is no decay, and s_t = 1 by default

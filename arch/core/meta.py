@@ -2,7 +2,7 @@
 
 A tensor on the meta device has a shape but no data, so filling it has no effect. Yet torch runs each fill and each
 calculation through a Python implementation, and the first of them imports torch's compiler. This import takes a second
-per process. `meta_device` skips the fills, and creates the results of elementwise calculations.
+per process. `meta_device` skips the fills, and returns empty results of elementwise calculations.
 """
 
 from __future__ import annotations

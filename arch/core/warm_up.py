@@ -23,7 +23,7 @@ def compile_kernels(specs: Iterable[str]) -> float:
     """Compile the kernels for training and streams of some architectures, or load them from the cache.
 
     A small model of each built-in architecture runs once. Plugins have no kernels of their own, but cells, which are
-    compiled when a model is built. Architectures that cannot be built are skipped: the run reports why.
+    compiled at the first step. Architectures that cannot be built are skipped: the run reports why.
 
     Args:
         specs: Specs such as `lstm:bias=False`.

@@ -14,7 +14,7 @@ from arch.kernels.simd.prefetch import LINE
 
 @njit(forceinline=True)
 def empty(count):  # type: ignore[no-untyped-def]
-    """Return `count` float32 numbers without values."""
+    """Return `count` uninitialised float32 numbers."""
     return _aligned(np.empty(count + LINE, np.float32), count)
 
 
@@ -25,7 +25,13 @@ def zeros(count):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True)
+def ones(count):  # type: ignore[no-untyped-def]
+    """Return `count` float32 ones."""
+    return _aligned(np.ones(count + LINE, np.float32), count)
+
+
+@njit(forceinline=True)
 def _aligned(array, count):  # type: ignore[no-untyped-def]
-    """Return `count` numbers of an array that has LINE more, from the first one on that begins a cache line."""
+    """Return the `count` numbers of `array` from its first cache line boundary on. It has `count` + LINE numbers."""
     first = -(array.ctypes.data // 4) % LINE
     return array[first : first + count]

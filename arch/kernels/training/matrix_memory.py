@@ -54,8 +54,8 @@ from arch.kernels.training.heads.memory_step import (
 
 MIN_SEGMENT = 16
 """Minimum number of steps from one checkpoint to the next."""
-TOGETHER = 4
-"""The numbers of so many steps are prefetched together: those of one step share their cache lines with the next one."""
+PREFETCHED_STEPS = 4
+"""Number of steps that are prefetched at once, because neighbouring steps share cache lines."""
 
 
 class Sizes(NamedTuple):
@@ -173,7 +173,7 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
     S_0, S_T, y, u, kept = floats(args.S_0), floats(args.S_T), floats(args.y), floats(args.u), floats(args.checkpoints)
     reads_every, C = args.reads_every, (T + segment - 1) // segment
     corrects, has_p = args.corrects != 0, args.p != 0
-    strengths, room, together = floats(args.s), empty(K * LANES), TOGETHER * N
+    strengths, room, heads = floats(args.s), empty(K * LANES), PREFETCHED_STEPS * N
     block = memory_of(room)
     for head in range(first * N, last * N):
         row, n = head // N, head % N
@@ -190,9 +190,9 @@ def forward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 until_kept, skipped = until_kept - 1, skipped + 1
                 step = (row * T + t) * N + n
                 keys, a_at, values = step * K, step * decays, load_first(v, step * V + value, count)
-                if n == 0 and value == 0 and t % TOGETHER == 0:
+                if n == 0 and value == 0 and t % PREFETCHED_STEPS == 0:
                     arrays = (q, w, v, y, a, r, p, u)
-                    prefetch_steps(arrays, step + MIN_SEGMENT * N, decays, corrects, has_p, together, K, V)
+                    prefetch_steps(arrays, step + MIN_SEGMENT * N, decays, corrects, has_p, heads, K, V)
                 strength = splat(strengths[step]) if args.scales != 0 else splat(1.0)
                 of_q = (read_at * N + n) * K
                 seen, result, is_read = splat(0.0), splat(0.0), skipped == reads_every
@@ -236,7 +236,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     corrects, has_p, reads_every = args.corrects != 0, args.p != 0, args.reads_every
     replaces, wants_a = corrects and not has_p, args.d_a != 0
     C, padded = (T + segment - 1) // segment, whole_vectors(K)
-    area, slack, together = V * padded, LANES * padded, TOGETHER * N  # `transpose` writes whole blocks
+    area, slack, heads = V * padded, LANES * padded, PREFETCHED_STEPS * N  # `transpose` writes whole blocks
     held = (empty((segment + 1) * area + slack), empty(area + slack), empty(padded), empty(V + LANES), empty(V + LANES))
     S, dS = memory_of(held[0]), memory_of(held[1])  # S: the memory before and after each step of a segment
     key, d_u, written = memory_of(held[2]), memory_of(held[3]), memory_of(held[4])
@@ -248,11 +248,11 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
             transpose(kept, (head * C + begin // segment) * K * V, K, V, S, 0, padded)
             for t in range(begin, end):
                 step, here = (row * T + t) * N + n, (t - begin) * area
-                if n == 0 and t % TOGETHER == 0:
+                if n == 0 and (t - begin) % PREFETCHED_STEPS == 0:
                     of_inputs, of_gradients = (q, w, v, d_y, a, r, p, u), (d_q, d_w, d_v, d_v, d_a, d_r, d_p, u)
-                    prefetch_steps(of_inputs, step + ahead, decays, corrects, has_p, together, K, V)
+                    prefetch_steps(of_inputs, step + ahead, decays, corrects, has_p, heads, K, V)
                     wanted = decays if wants_a else 0
-                    prefetch_steps(of_gradients, step + ahead, wanted, corrects, has_p, together, K, V)
+                    prefetch_steps(of_gradients, step + ahead, wanted, corrects, has_p, heads, K, V)
                 strength = splat(strengths[step]) if scales else splat(1.0)
                 written_values(v, u, step * V, V, replaces, strength, written)
                 vectors = (a, step * decays, decays, w, step * K, written, p, step * K, has_p, u, step * V)

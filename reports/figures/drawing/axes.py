@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, floor, isfinite, log2, log10
+from math import ceil, floor, inf, isfinite, log2, log10
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from reports.analysis.groups import Group, archs_of
@@ -136,16 +136,17 @@ def interval_bar(axes: Axes, x: float, interval: Interval, colour: str, opacity:
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"], base: float = 10) -> None:
-    """Make an axis logarithmic. If the axis has data, but no positive ones, it is left unchanged.
+    """Make an axis logarithmic. An axis whose data are all zero or negative is left unchanged.
 
-    If the values differ by less than a factor of two, the axis reaches from half the smallest to twice the largest.
-    Around a single value that is a rounding error below a power of `base`, as 1e6 × 1e-7 is, matplotlib alone would
-    give the axis no extent.
+    If the positive values differ by less than a factor of two, the axis reaches from half the smallest to twice the
+    largest. Around a single value that is a rounding error below a power of `base`, as 1e6 × 1e-7 is, matplotlib alone
+    would give the axis no extent.
     """
-    low, high = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
-    if low <= high <= 0:
+    data = axes.dataLim
+    low, high = (data.minposx, data.x1) if which == "x" else (data.minposy, data.y1)
+    if -inf < high <= 0:
         return
-    if 0 < low <= high < 2 * low:
+    if low <= high < 2 * low:
         axes.update_datalim([(low / 2, low / 2), (2 * high, 2 * high)], updatex=which == "x", updatey=which == "y")
     if which == "x":
         axes.set_xscale("log", base=base)

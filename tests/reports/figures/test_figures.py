@@ -204,6 +204,11 @@ def test_logarithmic_axes_have_room_around_a_single_value(value: float) -> None:
         panel = MplFigure().subplots()
         panel.plot([value], [value])
         time_axis(panel, which, [value])
+    for other in (0.0, -1.0):
+        panel = MplFigure().subplots()
+        panel.plot([1, 2], [other, value])
+        log_scale(panel, "y")
+        assert panel.get_ylim()[0] <= value / 2 and panel.get_ylim()[1] >= 2 * value
 
 
 def test_decades_axis_without_positive_values_stays_linear() -> None:

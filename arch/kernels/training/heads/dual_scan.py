@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
@@ -47,7 +46,7 @@ from arch.kernels.simd.activation import sigmoid
 from arch.kernels.simd.matvec import floats, keep, memory_of, row_sums
 from arch.kernels.simd.prefetch import prefetch
 from arch.kernels.simd.reduction import lane_sum
-from arch.kernels.simd.scratch import empty, zeros
+from arch.kernels.simd.scratch import empty, ones, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.heads.dual_parts import (
     advance,
@@ -239,7 +238,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         zeros(segment * width),
         zeros(2 * segment * of_heads),
         zeros(width),
-        np.ones(LANES, np.float32),
+        ones(LANES),
         zeros(2 * segment * padded),
         empty(segment * LANES),
     )
@@ -247,7 +246,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
     decays, strengths, written = memory_of(held[3]), memory_of(held[4]), memory_of(held[5])
     skips, d_B, d_C = memory_of(held[6]), memory_of(held[7]), memory_of(held[8])
     by_step, by_decay, by_head = memory_of(held[9]), memory_of(held[10]), memory_of(held[11])
-    d_skip, ones, maps, gradients = memory_of(held[12]), memory_of(held[13]), memory_of(held[14]), memory_of(held[15])
+    d_skip, unit, maps, gradients = memory_of(held[12]), memory_of(held[13]), memory_of(held[14]), memory_of(held[15])
     spread_heads(floats(args.skip), N, V, skips)
     for row in range(first, last):
         clear(dS, padded * width)
@@ -299,8 +298,8 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                 to, place = (row * T + begin + step) * channels + E, step * padded * LANES
                 for k in range(0, K, LANES):
                     here = place + k * LANES
-                    store_first(d_c, to + k, K - k, row_sums(d_B, here, K - k, ones, 0, LANES))
-                    store_first(d_c, to + K + k, K - k, row_sums(d_C, here, K - k, ones, 0, LANES))
+                    store_first(d_c, to + k, K - k, row_sums(d_B, here, K - k, unit, 0, LANES))
+                    store_first(d_c, to + K + k, K - k, row_sums(d_C, here, K - k, unit, 0, LANES))
             for step in range(steps):  # apart from the loop above: a read that spans recent writes waits for them
                 for n in range(N):
                     of_step, of_decay, here = splat(0.0), splat(0.0), step * width + n * V

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +45,7 @@ from arch.kernels.simd.activation import LN_2, sigmoid, silu, silu_slope, softpl
 from arch.kernels.simd.matmul import panels_of
 from arch.kernels.simd.matvec import floats, keep, memory_of
 from arch.kernels.simd.prefetch import prefetch
-from arch.kernels.simd.scratch import empty, zeros
+from arch.kernels.simd.scratch import empty, ones, zeros
 from arch.kernels.simd.vector import LANES, fma, load, load_first, splat, store, store_first
 from arch.kernels.training.state_space.selective_parts import (
     AT_ONCE,
@@ -236,12 +235,12 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
         empty(CHUNK * R * LANES),
         zeros(panels * R * LANES),
         zeros(2 * panels * LANES),
-        np.ones(LANES, np.float32),
+        ones(LANES),
     )
     rates, weights, maps, begins = memory_of(held[0]), memory_of(held[1]), memory_of(held[2]), memory_of(held[3])
     d_state, d_A, kept, steps_of = memory_of(held[4]), memory_of(held[5]), memory_of(held[6]), memory_of(held[7])
     d_B, d_C, d_r, d_W = memory_of(held[8]), memory_of(held[9]), memory_of(held[10]), memory_of(held[11])
-    d_others, ones = memory_of(held[12]), memory_of(held[13])  # dD and db
+    d_others, unit = memory_of(held[12]), memory_of(held[13])  # dD and db
     pack_panels(floats(args.A), floats(args.W), E, N, R, rates, weights)
     for b in range(first, last):
         clear(d_state, panels * width)
@@ -320,7 +319,7 @@ def backward_rows(record, first, last):  # type: ignore[no-untyped-def]
                         store(d_r, to, fma(dp, load(weights, of_row), load(d_r, to)))
                 store(d_others, 2 * e, d_skip)
                 store(d_others, 2 * e + LANES, d_bias)
-            sum_channels(args, begin, steps, d_B, d_C, d_r, width, ones)
+            sum_channels(args, begin, steps, d_B, d_C, d_r, width, unit)
         for panel in range(panels):
             copy_states(d_state, panel * width, LANES, E - panel * LANES, N, d_h, b * N * E + panel * LANES, E)
     add_sums(args, d_A, width, d_W, d_others)
