@@ -233,9 +233,13 @@ def _table(groups: Sequence[Group], needs_fit: bool, unit: str, *, is_fitted: bo
         assert held_out is not None, "every evaluation has a validation score"
         for epoch in few_of(held_out.epochs.tolist()):
             texts = [_text_at(curve, epoch, heading) for curve, heading in zip(curves, fields, strict=True)]
-            at = numbers.count(int(epoch)) if epoch.is_integer() else numbers.significant(epoch)
-            rows.append((group.arch, at, *texts))
+            rows.append((group.arch, _epoch(epoch), *texts))
     return figure_table(("architecture", unit, *fields), rows)
+
+
+def _epoch(epoch: float) -> str:
+    """Format an epoch: as a whole number if it is one."""
+    return numbers.count(int(epoch)) if epoch.is_integer() else numbers.significant(epoch)
 
 
 def _text_at(curve: _Series | None, epoch: float, heading: str) -> str:
@@ -305,5 +309,5 @@ def _describe(group: Group, needs_fit: bool, unit: str) -> str:
     epoch, score = _best(trainings)
     return (
         f"{group.arch} ends at {on_training_set}{held_out} on held-out data; its best {unit} is "
-        f"{numbers.significant(epoch)}, with {numbers.score(score, 2)}"
+        f"{_epoch(epoch)}, with {numbers.score(score, 2)}"
     )

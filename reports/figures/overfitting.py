@@ -72,8 +72,10 @@ def overfitting_figure(groups: Sequence[Group], *, task: str, length: int) -> Fi
         gaps.set_xlim(0, None)
         gaps.locator_params(axis="x", nbins=5)
         gaps.xaxis.set_major_formatter("{x:,.0f}")
-        if gaps.get_legend_handles_labels()[0]:
-            gaps.legend(loc="best", fontsize=7.5, title=_name_seeds(shared) or None, title_fontsize=7.5)
+        handles, labels = gaps.get_legend_handles_labels()
+        if handles:  # above the panels, since the lines leave no room inside
+            named = {"title": _name_seeds(shared) or None, "title_fontsize": 8, "alignment": "left"}
+            figure.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), 4), fontsize=8, **named)
         scores.set_title("test score")
         scores.set_yticks(range(len(variants)), labels=[variant.name for variant in variants])
         scores.set_ylim(len(variants) - 0.5, -0.5)

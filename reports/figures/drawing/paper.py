@@ -241,7 +241,9 @@ def _copy_legend(part: Part, legend: Legend, *, columns: int, others: Mapping[st
     pairs = zip(legend.legend_handles, legend.get_texts(), strict=True)
     entries = {text.get_text(): handle for handle, text in pairs if handle is not None} | dict(others or {})
     title = legend.get_title().get_text()
-    return part.legend(list(entries.values()), list(entries), title=title, loc="outside upper left", ncols=columns)
+    return part.legend(
+        list(entries.values()), list(entries), title=title, alignment="left", loc="outside upper left", ncols=columns
+    )
 
 
 def _set_height(

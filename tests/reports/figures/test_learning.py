@@ -95,7 +95,7 @@ def test_band_spans_the_seeds_and_the_star_is_the_best_epoch(panels: list[Axes])
 
 def test_first_of_equal_epochs_is_the_best_and_a_single_seed_has_no_band(panels: list[Axes]) -> None:
     figure = draw(records([[0.6, 0.9, 0.9]]))
-    assert figure is not None and "its best epoch is 1.00, with 0.90" in figure.description
+    assert figure is not None and "its best epoch is 1, with 0.90" in figure.description
     assert "bands" not in figure.how_to_read
     assert np.ptp(band(panels[1], 1)[:, 1:], axis=1).tolist() == [0, 0, 0]
 
@@ -133,5 +133,5 @@ def test_trainings_with_random_batches_count_steps(panels: list[Axes]) -> None:
         case = record.case.model_copy(update={"protocol": record.case.protocol.model_copy(update=fields)})
         changed.append(record.model_copy(update={"case": case, "key": case.key}))
     figure = draw(changed)
-    assert figure is not None and "its best step is 2.00, with 0.80" in figure.description
+    assert figure is not None and "its best step is 2, with 0.80" in figure.description
     assert ">training steps<" in figure.svg and ">best step<" in figure.svg

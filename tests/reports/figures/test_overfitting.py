@@ -93,8 +93,8 @@ def test_bold_curves_show_the_seeds_that_all_variants_have() -> None:
     ]
     assert ends(left, PLAIN, bold=False) == pytest.approx([STEPS * 2, STEPS * 3], abs=CLOSE)
     assert ends(left, DROPPED, bold=False) == ends(left, DECAYED, bold=False) == []
-    legend = left.get_legend()
-    assert legend is not None and legend.get_title().get_text() == "seed 0"
+    (legend,) = left.get_figure(root=True).legends
+    assert legend.get_title().get_text() == "seed 0"
     assert figure.alternative.endswith("; on seed 0, the mean test score is highest for dropout 0.3 (0.940).")
     assert figure.description.endswith(
         "test score of seed 0: plain 0.920; early stopping 0.925; dropout 0.3 0.940; weight decay 0.1 0.930"
@@ -125,6 +125,5 @@ def test_without_shared_seeds_nothing_is_compared() -> None:
     assert "they cannot be compared" in figure.how_to_read
     assert "test scores of different seeds, which cannot be compared: plain 0.925;" in figure.description
     assert "they cannot be compared" in figure.alternative
-    legend = left.get_legend()
-    assert legend is not None
+    (legend,) = left.get_figure(root=True).legends
     assert [text.get_text() for text in legend.get_texts()] == ["plain", "dropout 0.3", "weight decay 0.1"]
