@@ -138,9 +138,11 @@ def _costs_by_arch(measured: Sequence[tuple[Group, StepCost]]) -> dict[str, list
 
 def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: dict[str, PlotStyle]) -> None:
     reference_lines(axes, [group for group, _ in rivals], [rivals[0][0].length])
+    time_axis(axes, "x", [cost.p50_seconds * 1e6 for _, cost in rivals])
+    left, _ = axes.get_xlim()
     for group, cost in rivals:
         style, interval = styles[group.arch], group.interval()
-        x = cost.p50_seconds * 1e6
+        x = cost.p50_seconds * 1e6 or left  # the clock may be too coarse for a step
         interval_bar(axes, x, interval, style.colour)
         axes.plot(
             [x],
@@ -153,5 +155,4 @@ def _draw_panel(axes: Axes, rivals: Sequence[tuple[Group, StepCost]], styles: di
             alpha=0.85,
             clip_on=False,
         )
-    time_axis(axes, "x", [cost.p50_seconds * 1e6 for _, cost in rivals])
     score_axis(axes)

@@ -109,6 +109,7 @@ def _how_to_read(groups: Sequence[Group], streamed: Sequence[OverviewRow], choic
         "Up and to the left is better: more memory for a smaller state or a cheaper step. The line is the frontier of "
         "the panel: each of its architectures has a significantly higher memory share than the cheaper ones on it. "
         f"Markers are means over {settings}, with 95% intervals over seeds. Shares below 0 are drawn at 0."
+        + " A state of no bytes is drawn at the left edge." * any(row.state_bytes == 0 for row in streamed)
         + " Pale markers are architectures that cannot be recommended." * bool(choice.left_out or choice.undecided)
         + markers_explained(cost for own in costs.values() for cost in own)
         + f" {single_process_sentence(costs)}".rstrip()
@@ -145,15 +146,16 @@ def _draw_panel(
     """Draw the memory shares of `rows` against one cost, and the frontier of the two up to the right edge.
 
     Args:
-        axes: The panel, whose horizontal axis is complete.
+        axes: The panel, whose horizontal axis is complete. A cost of 0 is drawn at its left edge.
         rows: The architectures to draw.
         ranked: The architectures that may be on the frontier.
         styles: The plot styles by architecture.
         cost: Returns the cost of an architecture, in the unit of the axis.
         is_timed: Whether the cost is a time, so that other work on the machine may have disturbed it.
     """
+    left, right = axes.get_xlim()
     for row in rows:
-        style, x = styles[row.arch], cost(row) or 0.0
+        style, x = styles[row.arch], cost(row) or left
         timing = row.cost.timing if row.cost is not None else None
         opacity = 1.0 if row in ranked or timing == "interpreted" else PALE_OPACITY
         interval_bar(axes, x, Interval(row.low, row.share, row.high), style.colour, opacity)
@@ -170,7 +172,7 @@ def _draw_panel(
         )
     line = panel_frontier([row for row in rows if row in ranked], cost)
     if line:
-        xs = [*(cost(row) or 0.0 for row in line), axes.get_xlim()[1]]
+        xs = [*(cost(row) or left for row in line), right]
         shares = [max(0.0, row.share) for row in (*line, line[-1])]
         axes.plot(xs, shares, color=INK, linewidth=1.0, alpha=0.7, marker="none", drawstyle="steps-post")
     score_axis(axes)

@@ -170,6 +170,8 @@ def rounded_up(quantity: Quantity, value: float) -> str:
     if quantity == "parameters":
         return amount(quantity, value)
     if quantity == "step_seconds":
+        if value <= 0:
+            return duration(value)
         unit = 10.0 ** (math.floor(math.log10(value)) - 2)
         return duration(_ceiling(value / unit) * unit)
     power = min(int(math.log2(max(value, 1))) // 10, 3)

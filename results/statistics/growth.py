@@ -129,7 +129,9 @@ class Crossover:
 
 
 def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int = 0) -> StreamCosts | None:
-    """Return the costs at the positive positions that all curves share, or None if there are fewer than two.
+    """Return the costs at the positive positions that all curves share.
+
+    Returns None if there are fewer than two, or if a cost is zero because the clock is too coarse for a step.
 
     Args:
         curves: Curves of one architecture.
@@ -148,13 +150,11 @@ def costs_of(curves: Sequence[Curve], *, resamples: int = RESAMPLES, seed: int =
         cost_RP = resampled_medians(medians_CP, resamples, generator)
     elif min(len(curve[position]) for curve in curves for position in positions) > 1:
         cost_RP = np.stack([_resampled_blocks(curves, position, resamples, generator) for position in positions], 1)
-    return StreamCosts(
-        positions_P=np.array(positions, float),
-        cost_P=np.median(medians_CP, axis=0),
-        cost_RP=cost_RP,
-        unit=unit,
-        curves=len(curves),
-    )
+    cost_P = np.median(medians_CP, axis=0)
+    if min(cost_P.min(), math.inf if cost_RP is None else cost_RP.min()) <= 0:
+        return None
+    positions_P = np.array(positions, float)
+    return StreamCosts(positions_P=positions_P, cost_P=cost_P, cost_RP=cost_RP, unit=unit, curves=len(curves))
 
 
 def cost_line(costs: StreamCosts, window: int | None = None) -> CostLine:

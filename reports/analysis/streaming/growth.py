@@ -98,7 +98,8 @@ def crossover_rows(costs: Costs, growths: Sequence[GrowthRow]) -> list[Crossover
 def stream_costs(groups: Sequence[Group]) -> Costs:
     """Return the step costs and the attention window of each architecture, by its label.
 
-    An architecture is left out if its streams share fewer than two positive positions.
+    An architecture is left out if its streams share fewer than two positive positions, or if a step took no time by the
+    clock.
     """
     table = {}
     beside_compiled = any_compiled(groups)

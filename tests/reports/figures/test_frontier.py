@@ -54,6 +54,23 @@ def test_interpreted_architectures_are_marked_and_explained() -> None:
     assert "filled" not in figure_of(LARGE, SMALL).how_to_read
 
 
+def test_an_architecture_without_a_state_stands_at_the_left_edge() -> None:
+    stateless = planted.records("stateless", 0.1, state=0, microseconds=1)
+    figure = figure_of(LARGE, SMALL, stateless)
+    assert "A state of no bytes is drawn at the left edge." in figure.how_to_read
+    assert "stateless" in texts(figure.svg) and "0 B of state" in figure.description
+    assert "left edge" not in figure_of(LARGE, SMALL).how_to_read
+    assert figure_of(stateless).svg
+
+
+def test_a_step_that_takes_no_time_by_the_clock_stands_at_the_left_edge() -> None:
+    instant = planted.records("instant", 0.8, state=900, microseconds=0)
+    for draw in (reports.memory_frontier, reports.accuracy_against_cost):
+        records = [*LARGE, *instant]
+        figure = draw(synthetic.run([record.case for record in records]), records)
+        assert figure is not None and any(text.startswith("instant") for text in texts(figure.svg))
+
+
 def test_architectures_that_cannot_be_recommended_are_pale() -> None:
     forgetful = planted.records("forgetful", 0.1, state=8, microseconds=1)
     figure = figure_of(LARGE, SMALL, forgetful)

@@ -281,6 +281,7 @@ def test_provisional_frontier_has_only_architectures_with_clear_memory() -> None
         ("step_seconds", 2.401e-6, "2.41 µs"),
         ("step_seconds", 99.96e-6, "100 µs"),
         ("step_seconds", 1.5e-9, "1.50 ns"),
+        ("step_seconds", 0.0, "0 ns"),
         ("parameters", 20_123.0, "20,123"),
     ],
 )

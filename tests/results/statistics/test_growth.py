@@ -101,6 +101,15 @@ def test_a_line_without_noise_is_fitted_exactly(cost: Cost, window: int | None, 
     assert result.misfit < EXACT
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_clock_that_is_too_coarse_for_a_step_tells_no_growth(count: int) -> None:
+    coarse = curves(rising, count=count)
+    for curve in coarse:
+        curve[POSITIONS[0]] = (0.0,) * len(curve[POSITIONS[0]])
+    assert costs_of(coarse) is None
+    assert costs_of(curves(rising, count=count)) is not None
+
+
 def test_a_poor_fit_has_a_large_misfit() -> None:
     result = cost_line(costs(windowed, noise=0.0))
     assert result.misfit > 0.1
