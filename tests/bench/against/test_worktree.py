@@ -60,7 +60,10 @@ def checking_out(repository: Path, temporary: Path) -> subprocess.Popen[str]:
 def end(process: subprocess.Popen[str], number: int) -> None:
     with process:
         process.send_signal(number)
-        process.wait(WAIT_SECONDS)
+        try:
+            process.wait(WAIT_SECONDS)
+        finally:
+            process.kill()  # if it has not ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
